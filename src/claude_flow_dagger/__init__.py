@@ -1,4 +1,4 @@
-"""Run claude-flow's swarms of AI agents in pipelines: pinned, sandboxed, under a budget, with a verdict from evidence."""
+"""Swarms of AI agents in pipelines: claude-flow, pinned, sandboxed, under a budget, with a verdict from evidence."""
 
 from typing import Final
 

@@ -23,7 +23,7 @@ class Sandbox:
         run_id: the run's id; a runner names its container or Job after it and `purpose`.
         purpose: `agent`, `memory` or `verify`: a run starts several sandboxes, one after the other.
         plan: what the entrypoint does.
-        workspace: a directory of this machine that appears as the layout's workspace, writable; it shows the result afterwards.
+        workspace: a directory of this machine, the layout's workspace inside, writable; it shows the result afterwards.
         control: a private directory (0700) of this sandbox on this machine; `plan.json` is written here.
         gateway: the gateway's unix socket, or None when the sandbox gets none.
         protected: paths relative to the workspace that the sandbox sees read-only, such as `.git` of a run in place.
