@@ -1,7 +1,4 @@
-"""Job -> Plan: which processes run in a sandbox, with which environment and files. Pure.
-
-This is the only place that knows the command lines of Claude Code and of claude-flow's agent commands.
-"""
+"""What a plan is made of; the entrypoint reads one as JSON."""
 
 from __future__ import annotations
 
@@ -26,6 +23,7 @@ class Layout:
         claude_flow: claude-flow's `cli.js`.
         claude: the Claude Code executable; None in a runtime without it.
         entrypoint: `entrypoint.mjs`.
+        ca_bundle: the certificate authorities that this site trusts, where Node does not know them by itself.
     """
 
     workspace: str
@@ -36,6 +34,7 @@ class Layout:
     claude_flow: str
     claude: str | None
     entrypoint: str
+    ca_bundle: str | None = None
 
 
 class _Wire(BaseModel):
