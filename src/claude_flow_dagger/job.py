@@ -97,8 +97,8 @@ def parse_size(value: Any) -> Any:
     return int(float(number) * _UNITS.get((unit or "B")[0].upper(), 1))
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=7 * 86400)]
-Bytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str), Field(gt=0, le=604_800)]
+Bytes = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(gt=0)]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@\[\]-]*$", max_length=200)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 
@@ -158,7 +158,26 @@ class Direct(Part):
     name: Literal["direct"] = "direct"
 
 
-Strategy = Annotated[HiveMind | Direct, Field(discriminator="name")]
+def _named_strategy(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "name" not in value:
+        return {"name": "hive-mind", **value}
+    return value
+
+
+def _named_model(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Strategy = Annotated[
+    Annotated[HiveMind | Direct, Field(discriminator="name")],
+    BeforeValidator(_named_strategy, json_schema_input_type=HiveMind | Direct | Literal["hive-mind", "direct"]),
+]
+"""A strategy; its name alone will do, and a mapping without a name is a hive mind's."""
+
+NamedModel = Annotated[Model, BeforeValidator(_named_model, json_schema_input_type=Model | Token)]
+"""A model; its name alone will do."""
 
 
 class Tools(Part):
@@ -211,7 +230,7 @@ class AgentJob(_JobBase):
     objective: str = Field(min_length=1, max_length=100_000)
     """What the agents shall do, in words."""
     strategy: Strategy = HiveMind()
-    model: Model = Model()
+    model: NamedModel = Model()
     network: Network = Network.MODEL
     expect: Expect = Expect.ANY
     tools: Tools = Tools()
@@ -236,7 +255,7 @@ class CommandJob(_JobBase):
     argv: tuple[str, ...] = Field(min_length=1, max_length=1000)
     """The command line after `claude-flow`, such as `["memory", "search", "-q", "x"]`."""
     network: Network = Network.NONE
-    model: Model = Model()
+    model: NamedModel = Model()
     """Used by the few commands that start Claude Code themselves."""
     expect: Literal[Expect.ANY, Expect.CHANGES] = Expect.ANY
 

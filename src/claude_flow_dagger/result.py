@@ -214,6 +214,8 @@ class Isolation(Record):
     sandbox: Literal["bubblewrap", "docker", "podman", "dagger", "kubernetes", "none"]
     network_cut: bool
     """Whether the network policy was enforced, and not only asked for."""
+    detail: str = ""
+    """Why there is no sandbox, when there is none."""
 
 
 class Notice(Record):

@@ -6,7 +6,7 @@ claude-flow exits 0 after most failures (both seen). So all of it is looked at t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from claude_flow_dagger.job import AgentJob, CommandJob, Expect
@@ -101,7 +101,10 @@ def judge(job: AgentJob | CommandJob, evidence: Evidence) -> Judgement:
         or _failed(evidence)
         or _no_work(job, evidence)
     )
-    return found or Judgement(verdict=Verdict.SUCCEEDED, reason="ok", message=_success(job, evidence))
+    if found is None:
+        return Judgement(verdict=Verdict.SUCCEEDED, reason="ok", message=_success(job, evidence))
+    # A runner that gives no detail still leaves the reader with a reason.
+    return found if found.message else replace(found, message=found.reason.replace("_", " "))
 
 
 def _stopped(evidence: Evidence) -> Judgement | None:
@@ -199,7 +202,8 @@ def _missing(job: AgentJob | CommandJob, evidence: Evidence) -> tuple[str, str] 
         if job.expect is Expect.ANSWER and not (text or "").strip():
             return "no_answer", "an answer was expected, and the agent gave none"
     elif evidence.finding is None or not evidence.finding.evidence:
-        return "unverified", evidence.finding.message if evidence.finding else "nothing shows that the command worked"
+        said = evidence.finding.message if evidence.finding is not None else ""
+        return "unverified", said or "nothing shows that the command worked"
     if job.expect is Expect.CHANGES and not evidence.changed:
         return "no_changes", "changes were expected, and no file was changed"
     return None

@@ -4,7 +4,7 @@ This package is the only place that knows the command lines of Claude Code and o
 """
 
 from claude_flow_dagger.plan.agent import AgentContext, plan_agent
-from claude_flow_dagger.plan.command import plan_command, plan_commands, plan_verify
+from claude_flow_dagger.plan.command import plan_command, plan_commands, plan_memory_export, plan_verify
 from claude_flow_dagger.plan.environment import Credential, ModelAccess
 from claude_flow_dagger.plan.model import PLAN_VERSION, File, Layout, Plan, Step
 
@@ -20,5 +20,6 @@ __all__ = [
     "plan_agent",
     "plan_command",
     "plan_commands",
+    "plan_memory_export",
     "plan_verify",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 
 from claude_flow_dagger.errors import RuntimeInstallError
@@ -69,6 +70,22 @@ def plan_commands(layout: Layout, commands: Mapping[str, Sequence[str]], env: Ma
         env=base_environment(layout, env),
         directories=(layout.home, layout.tmp),
         steps=tuple(Step(name=name, argv=flow(layout, *words), required=False) for name, words in commands.items()),
+    )
+
+
+def plan_memory_export(layout: Layout, env: Mapping[str, str]) -> Plan:
+    """All of claude-flow's memory, read by a process of its own and written to standard output by the step `main`.
+
+    `memory export` gives every value in one process, where `retrieve` takes one each (seen in 3.43.0).
+    """
+    file = posixpath.join(layout.tmp, "memory-export.json")
+    export = Step(name="export", argv=flow(layout, "memory", "export", "--output", file))
+    print_file = "process.stdout.write(require('fs').readFileSync(process.argv[1]))"
+    return Plan(
+        cwd=layout.workspace,
+        env=base_environment(layout, env),
+        directories=(layout.home, layout.tmp),
+        steps=(export, Step(name="main", argv=(layout.node, "-e", print_file, file))),
     )
 
 

@@ -1,0 +1,114 @@
+"""`commands`, `schema`, `version`: what this program knows, without running anything."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from claude_flow_dagger import __version__
+from claude_flow_dagger.cli.options import Output, OutputOption
+from claude_flow_dagger.commands import Command, Line, catalogue, line_of
+from claude_flow_dagger.job import DEFAULT_CLAUDE_FLOW, Pins
+from claude_flow_dagger.jobfile import job_schema, render_schema
+from claude_flow_dagger.result import Result
+
+
+class SchemaName(StrEnum):
+    """What there is a JSON Schema of."""
+
+    JOB = "job"
+    RESULT = "result"
+    MODEL_SCRIPT = "model-script"
+
+
+def version(output: OutputOption = Output.TEXT) -> None:
+    """Print this program's version and those that it pins."""
+    pins = Pins()
+    versions = {"claude-flow-dagger": __version__, "claude-flow": pins.claude_flow, "claude-code": pins.claude_code}
+    if output is Output.TEXT:
+        for name, value in versions.items():
+            print(f"{name} {value}")
+    else:
+        print(json.dumps(versions))
+
+
+def schema(
+    name: Annotated[SchemaName, typer.Argument(help="Which schema.")] = SchemaName.JOB,
+) -> None:
+    """Print a JSON Schema: of job files, of results, of model scripts."""
+    match name:
+        case SchemaName.JOB:
+            data = job_schema()
+        case SchemaName.RESULT:
+            data = Result.model_json_schema()
+        case SchemaName.MODEL_SCRIPT:
+            from claude_flow_dagger.gateway import script_schema
+
+            data = script_schema()
+    print(render_schema(data), end="")
+
+
+def commands(
+    command: Annotated[list[str] | None, typer.Argument(help="One command, such as `memory store`.")] = None,
+    claude_flow: Annotated[str, typer.Option(help="The pinned line.", metavar="VERSION")] = DEFAULT_CLAUDE_FLOW,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List claude-flow's commands with what was found out about each: how it answers, and whether it can be believed."""
+    found = catalogue(line_of(claude_flow))
+    if command:
+        shown = [found.command(tuple(command))]
+    else:
+        shown = list(found.all())
+    if output is Output.TEXT:
+        _table(shown, detailed=bool(command))
+    else:
+        print(json.dumps([_as_dict(item) for item in shown]))
+
+
+def _as_dict(command: Command) -> dict[str, object]:
+    return {
+        "command": command.name,
+        "summary": command.summary,
+        "answers": command.answers.value,
+        "exit_status": command.trust.value,
+        "options": [
+            {
+                "name": option.name,
+                "summary": option.summary,
+                "kind": option.kind.value,
+                "short": option.short,
+                "required": option.required,
+                "default": option.default,
+                "choices": list(option.choices),
+            }
+            for option in command.options
+        ],
+        "notes": list(command.quirk.notes),
+    }
+
+
+def _table(shown: list[Command], *, detailed: bool) -> None:
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("command", "JSON", "exit status", "summary"):
+        table.add_column(column)
+    for item in shown:
+        table.add_row(Text(item.name), Text(item.answers.value), Text(item.trust.value), Text(item.summary))
+    console.print(table)
+    if detailed:
+        for item in shown:
+            for option in item.options:
+                short = f"-{option.short}, " if option.short else "    "
+                needed = " (required)" if option.required else ""
+                console.print(Text(f"  {short}--{option.name}  {option.summary}{needed}"))
+            for note in item.quirk.notes:
+                console.print(Text(f"  note: {note}"))
+
+
+__all__ = ["Line", "commands", "schema", "version"]

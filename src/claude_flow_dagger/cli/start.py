@@ -1,0 +1,102 @@
+"""From what was asked to an exit status: the runtime, the runner, the run, the output."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_flow_dagger.cli.harden import harden
+from claude_flow_dagger.cli.install import ensure_runtime
+from claude_flow_dagger.cli.options import Output
+from claude_flow_dagger.cli.show import View, make_view
+from claude_flow_dagger.cli.signals import cancel_on_signal
+from claude_flow_dagger.config import Settings
+from claude_flow_dagger.errors import InvalidJob, InvalidSource
+from claude_flow_dagger.execution import ModelSource, Request, check_request, execute
+from claude_flow_dagger.job import AgentJob, CommandJob
+from claude_flow_dagger.result import Result
+from claude_flow_dagger.runners.local import LocalRunner
+from claude_flow_dagger.runtime.install import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command line asked for, parsed and validated."""
+
+    settings: Settings
+    job: AgentJob | CommandJob
+    model: ModelSource | None
+    source: Path | None
+    in_place: bool
+    apply: bool
+    state: Path | None
+    patch: Path | None
+    output: Output
+    allow_unsandboxed: bool
+
+
+def start(asked: Asked) -> int:
+    """Run the job to its end.
+
+    Returns:
+        The verdict's exit status.
+
+    Raises:
+        ClaudeFlowDaggerError: it could not begin.
+    """
+    if asked.settings.secrets():
+        harden()
+    _check(asked)
+    view = make_view(asked.output)
+    with view:
+        # Whatever can be refused is refused before minutes go into an installation.
+        request = _request(asked, {}, view)
+        check_request(request)
+        with_claude = isinstance(asked.job, AgentJob) or asked.model is not None
+        runtime = ensure_runtime(asked.settings, asked.job.pins, with_claude=with_claude, view=view)
+        result = asyncio.run(_execute(asked, runtime, view))
+    if asked.patch is not None:
+        _write_patch(asked.patch, result)
+    view.result(result)
+    return result.exit_code
+
+
+async def _execute(asked: Asked, runtime: Runtime, view: View) -> Result:
+    request = _request(asked, runtime.versions, view)
+    settings = asked.settings
+    with tempfile.TemporaryDirectory(prefix="cfd-", dir=settings.temp) as scratch, cancel_on_signal(request.cancelled):
+        runner = LocalRunner(
+            runtime, allow_unsandboxed=True, scratch=Path(scratch), ca_bundle=settings.ca_bundle
+        )
+        return await execute(request, runner, cache=settings.cache, temp=settings.temp)
+
+
+def _request(asked: Asked, versions: dict[str, str], view: View) -> Request:
+    return Request(
+        job=asked.job,
+        source=asked.source,
+        in_place=asked.in_place,
+        apply=asked.apply,
+        state=asked.state,
+        model=asked.model,
+        allow_unsandboxed=asked.allow_unsandboxed,
+        versions=dict(versions),
+        secrets=tuple(asked.settings.secrets()),
+        on_event=view.event,
+    )
+
+
+def _check(asked: Asked) -> None:
+    if asked.source is None and (asked.apply or asked.in_place):
+        option = "--apply" if asked.apply else "--in-place"
+        raise InvalidJob(f"{option} without a source", cure="name the directory: --source DIR")
+    if asked.patch is not None and not asked.patch.parent.is_dir():
+        raise InvalidSource(f"--patch {asked.patch}: there is no directory {asked.patch.parent}", cure="make it first")
+
+
+def _write_patch(path: Path, result: Result) -> None:
+    data = base64.b64decode(result.patch_base64) if result.patch_base64 is not None else (result.patch or "").encode()
+    path.write_bytes(data)
