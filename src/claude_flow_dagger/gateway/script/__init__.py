@@ -1,0 +1,1 @@
+"""The scripted model: an upstream that plays a YAML file of turns. `docs/model-script.md` describes the format."""
