@@ -151,13 +151,16 @@ def _policy(job: AgentJob | CommandJob, evidence: Evidence) -> Judgement | None:
 
 
 def _failed(evidence: Evidence) -> Judgement | None:
-    found = _model_failed(evidence.ledger) or _limit_broken(evidence.outcome) or _work_failed(evidence)
+    found = _model_failed(evidence) or _limit_broken(evidence.outcome) or _work_failed(evidence)
     return Judgement(verdict=Verdict.FAILED, reason=found[0], message=found[1]) if found else None
 
 
-def _model_failed(ledger: Ledger) -> tuple[str, str] | None:
+def _model_failed(evidence: Evidence) -> tuple[str, str] | None:
+    ledger = evidence.ledger
     if Refusal.SCRIPT_ENDED in ledger.refusals:
-        return "script_ended", ledger.last_error or "the model script has no turn left for what the agent asked"
+        # What the gateway said of it reached the agent, which repeats it; a forged text can only mislead the reader.
+        said = evidence.answer.text if evidence.answer is not None and evidence.answer.is_error else None
+        return "script_ended", said or "the model script has no turn left for what the agent asked"
     if ledger.last_status in (401, 403):
         return "model_auth", f"the model answered {ledger.last_status}: check the key and what it may use"
     return None

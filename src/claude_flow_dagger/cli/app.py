@@ -10,7 +10,7 @@ from claude_flow_dagger.cli.info import commands, schema, version
 from claude_flow_dagger.cli.run import exec_command, run
 from claude_flow_dagger.cli.runtime import runtime
 
-HELP = """Swarms of AI agents in pipelines: claude-flow, pinned, sandboxed, under a budget, with a verdict from evidence.
+HELP = """Swarms of AI agents in pipelines: claude-flow, pinned, sandboxed, on a budget, judged by evidence.
 
 A first run, without a key and without a bill; the model is a script:
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from claude_flow_dagger import __version__
 from claude_flow_dagger.cli.options import Output, OutputOption
-from claude_flow_dagger.commands import Command, Line, catalogue, line_of
+from claude_flow_dagger.commands import Command, catalogue, line_of
+from claude_flow_dagger.errors import UnknownCommand
 from claude_flow_dagger.job import DEFAULT_CLAUDE_FLOW, Pins
 from claude_flow_dagger.jobfile import job_schema, render_schema
 from claude_flow_dagger.result import Result
@@ -48,7 +49,7 @@ def schema(
         case SchemaName.RESULT:
             data = Result.model_json_schema()
         case SchemaName.MODEL_SCRIPT:
-            from claude_flow_dagger.gateway import script_schema
+            from claude_flow_dagger.gateway.script.model import script_schema
 
             data = script_schema()
     print(render_schema(data), end="")
@@ -59,12 +60,18 @@ def commands(
     claude_flow: Annotated[str, typer.Option(help="The pinned line.", metavar="VERSION")] = DEFAULT_CLAUDE_FLOW,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List claude-flow's commands with what was found out about each: how it answers, and whether it can be believed."""
+    """List claude-flow's commands with what was found out about each: how it answers, and how far to believe it."""
     found = catalogue(line_of(claude_flow))
     if command:
-        shown = [found.command(tuple(command))]
+        one = found.command(*command)
+        if one is None:
+            raise UnknownCommand(
+                f"claude-flow {claude_flow} has no command `{' '.join(command)}`",
+                cure="`claude-flow-dagger commands` lists them",
+            )
+        shown = [one, *one.subcommands.values()]
     else:
-        shown = list(found.all())
+        shown = list(found.walk())
     if output is Output.TEXT:
         _table(shown, detailed=bool(command))
     else:
@@ -109,6 +116,3 @@ def _table(shown: list[Command], *, detailed: bool) -> None:
                 console.print(Text(f"  {short}--{option.name}  {option.summary}{needed}"))
             for note in item.quirk.notes:
                 console.print(Text(f"  note: {note}"))
-
-
-__all__ = ["Line", "commands", "schema", "version"]

@@ -21,18 +21,23 @@ def choose_model(settings: Settings, script: Path | None, url: str | None) -> Mo
         InvalidScript: the script cannot be read or does not fit its schema.
         RefusedInput: an address that no key may be sent to.
     """
-    from claude_flow_dagger.gateway import (
+    from claude_flow_dagger.gateway.anthropic import (
+        DEFAULT_URL,
         AnthropicUpstream,
         ApiKey,
         BearerToken,
         OAuthToken,
-        ScriptUpstream,
         UpstreamSettings,
-        load_script,
     )
+    from claude_flow_dagger.gateway.script.load import load_script
+    from claude_flow_dagger.gateway.script.upstream import ScriptUpstream
 
     if script is not None:
-        return ModelSource(upstream=ScriptUpstream(load_script(script)), scripted=True, secrets=tuple(settings.secrets()))
+        return ModelSource(
+            upstream=ScriptUpstream(load_script(script), name=str(script)),
+            scripted=True,
+            secrets=tuple(settings.secrets()),
+        )
     if settings.api_key is not None:
         credential: ApiKey | OAuthToken | BearerToken = ApiKey(settings.api_key)
     elif settings.oauth_token is not None:
@@ -45,7 +50,7 @@ def choose_model(settings: Settings, script: Path | None, url: str | None) -> Mo
     proxy = settings.proxy
     upstream = AnthropicUpstream(
         UpstreamSettings(
-            **({"base_url": address} if address else {}),
+            base_url=address or DEFAULT_URL,
             proxy=proxy.https,
             no_proxy=tuple(part.strip() for part in (proxy.no_proxy or "").split(",") if part.strip()),
             ca_file=settings.ca_bundle,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from claude_flow_dagger.errors import InvalidJob
 from claude_flow_dagger.job import Expect, Network, Topology
 
 
@@ -25,6 +26,23 @@ class RunnerName(StrEnum):
     LOCAL = "local"
 
 
+def choose_runner(argument: RunnerName | None, setting: str | None) -> RunnerName:
+    """The runner that was asked for: the argument wins over the settings.
+
+    Raises:
+        InvalidJob: the settings name one that does not exist.
+    """
+    if argument is not None or setting is None:
+        return argument or RunnerName.LOCAL
+    try:
+        return RunnerName(setting)
+    except ValueError:
+        known = ", ".join(RunnerName)
+        raise InvalidJob(
+            f"there is no runner {setting!r}", cure=f"CLAUDE_FLOW_DAGGER_RUNNER is one of {known}"
+        ) from None
+
+
 class StrategyName(StrEnum):
     """How an agent job is worked on."""
 
@@ -33,11 +51,13 @@ class StrategyName(StrEnum):
 
 
 Source = Annotated[
-    Path | None, typer.Option("--source", "-s", help="Directory that the agents work on. They get a copy.", metavar="DIR")
+    Path | None,
+    typer.Option("--source", "-s", help="Directory that the agents work on. They get a copy.", metavar="DIR"),
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Work in the source itself instead of in a copy.")]
 File = Annotated[
-    Path | None, typer.Option("--file", "-f", help="Job file (YAML or JSON). Arguments win over it.", metavar="JOB.yaml")
+    Path | None,
+    typer.Option("--file", "-f", help="Job file (YAML or JSON). Arguments win over it.", metavar="JOB.yaml"),
 ]
 Runner = Annotated[RunnerName | None, typer.Option("--runner", help="Where the job runs. [default: local]")]
 Strategy = Annotated[

@@ -75,6 +75,7 @@ def run(
     job = build_job(settings, file, arguments)
     asked = Asked(
         settings=settings,
+        runner=o.choose_runner(runner, settings.runner),
         job=job,
         model=choose_model(settings, model_script, model_url),
         source=source,
@@ -129,6 +130,7 @@ def exec_command(
     job = build_job(settings, None, arguments)
     asked = Asked(
         settings=settings,
+        runner=o.choose_runner(runner, settings.runner),
         job=job,
         model=choose_model(settings, model_script, model_url),
         source=source,

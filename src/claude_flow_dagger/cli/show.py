@@ -29,6 +29,7 @@ class View(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the display."""
+        return
 
     @abstractmethod
     def event(self, event: Event) -> None:
@@ -66,7 +67,7 @@ class JsonView(View):
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """Tell of a new step; its numbers are for terminals."""
-        if not done and not self._every_event:
+        if done is None and total is None:
             print(text, file=sys.stderr, flush=True)
 
     def result(self, result: Result) -> None:
@@ -205,7 +206,9 @@ def _facts(result: Result) -> str:
 def _brief(given: dict[str, Any] | None) -> str:
     """The part of a tool's input that tells most: a command, a path, else the first value."""
     given = given or {}
-    named = next((given[key] for key in ("command", "file_path", "path", "pattern", "key", "description") if key in given), None)
+    named = next(
+        (given[key] for key in ("command", "file_path", "path", "pattern", "key", "description") if key in given), None
+    )
     value = named if named is not None else next(iter(given.values()), "")
     return _first_line(str(value))
 

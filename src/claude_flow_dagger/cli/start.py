@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from claude_flow_dagger.cli.harden import harden
 from claude_flow_dagger.cli.install import ensure_runtime
-from claude_flow_dagger.cli.options import Output
+from claude_flow_dagger.cli.options import Output, RunnerName
 from claude_flow_dagger.cli.show import View, make_view
 from claude_flow_dagger.cli.signals import cancel_on_signal
 from claude_flow_dagger.config import Settings
@@ -19,7 +20,7 @@ from claude_flow_dagger.execution import ModelSource, Request, check_request, ex
 from claude_flow_dagger.job import AgentJob, CommandJob
 from claude_flow_dagger.result import Result
 from claude_flow_dagger.runners.local import LocalRunner
-from claude_flow_dagger.runtime.install import Runtime
+from claude_flow_dagger.runtime.install import Runtime, in_use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Asked:
     """What a command line asked for, parsed and validated."""
 
     settings: Settings
+    runner: RunnerName
     job: AgentJob | CommandJob
     model: ModelSource | None
     source: Path | None
@@ -67,14 +69,17 @@ def start(asked: Asked) -> int:
 async def _execute(asked: Asked, runtime: Runtime, view: View) -> Result:
     request = _request(asked, runtime.versions, view)
     settings = asked.settings
-    with tempfile.TemporaryDirectory(prefix="cfd-", dir=settings.temp) as scratch, cancel_on_signal(request.cancelled):
-        runner = LocalRunner(
-            runtime, allow_unsandboxed=True, scratch=Path(scratch), ca_bundle=settings.ca_bundle
-        )
+    with (
+        in_use(runtime),
+        tempfile.TemporaryDirectory(prefix="cfd-", dir=settings.temp) as scratch,
+        cancel_on_signal(request.cancelled),
+    ):
+        # Whether plain processes will do is decided by what the run holds: see `execute`.
+        runner = LocalRunner(runtime, allow_unsandboxed=True, scratch=Path(scratch), ca_bundle=settings.ca_bundle)
         return await execute(request, runner, cache=settings.cache, temp=settings.temp)
 
 
-def _request(asked: Asked, versions: dict[str, str], view: View) -> Request:
+def _request(asked: Asked, versions: Mapping[str, str], view: View) -> Request:
     return Request(
         job=asked.job,
         source=asked.source,

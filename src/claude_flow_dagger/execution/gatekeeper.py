@@ -8,7 +8,10 @@ from pathlib import Path
 from claude_flow_dagger.errors import UnknownPrice
 from claude_flow_dagger.execution.reporter import Reporter
 from claude_flow_dagger.execution.request import ModelSource
-from claude_flow_dagger.gateway import Budget, Gateway, known
+from claude_flow_dagger.gateway.budget import Budget
+from claude_flow_dagger.gateway.prices import known
+from claude_flow_dagger.gateway.server import Gateway
+from claude_flow_dagger.gateway.wire import RunToken
 from claude_flow_dagger.job import AgentJob, CommandJob
 
 
@@ -34,7 +37,19 @@ def budget_of(job: AgentJob | CommandJob, deadline: float | None) -> Budget:
 
 
 def open_gateway(
-    model: ModelSource, budget: Budget, token: str, *, socket: Path, reporter: Reporter
+    model: ModelSource,
+    job: AgentJob | CommandJob,
+    token: RunToken,
+    *,
+    socket: Path,
+    deadline: float,
+    reporter: Reporter,
 ) -> AbstractAsyncContextManager[Gateway]:
     """The run's gateway, on a socket of its own; closed, it knows no token any more."""
-    return Gateway.open(model.upstream, budget, token, socket=socket, on_entry=reporter.request)
+    return Gateway.open(
+        upstream=model.upstream,
+        listen=socket,
+        budget=budget_of(job, deadline),
+        token=token,
+        on_entry=reporter.request,
+    )

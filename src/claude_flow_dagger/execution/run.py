@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from claude_flow_dagger.errors import ApplyConflict, GatewayError, InfrastructureError, MissingKey, OutOfSpace, UnsafeRun
+from claude_flow_dagger.errors import (
+    ApplyConflict,
+    GatewayError,
+    InfrastructureError,
+    MissingKey,
+    OutOfSpace,
+    UnsafeRun,
+)
 from claude_flow_dagger.events import EventType
 from claude_flow_dagger.execution.after import read_memory, run_proof
 from claude_flow_dagger.execution.commands import CheckedCommand, check_command, run_checks
@@ -21,6 +27,7 @@ from claude_flow_dagger.execution.request import Request
 from claude_flow_dagger.execution.sandboxes import Sandboxes
 from claude_flow_dagger.execution.scratch import Scratch, new_run_id, open_scratch
 from claude_flow_dagger.execution.tree import Prepared, check_source, prepare_tree
+from claude_flow_dagger.gateway.wire import RunToken
 from claude_flow_dagger.job import AgentJob
 from claude_flow_dagger.masking import Masker
 from claude_flow_dagger.plan import AgentContext, Layout, ModelAccess, Plan, plan_agent, plan_command
@@ -28,7 +35,8 @@ from claude_flow_dagger.result import Ending, Isolation, Ledger, MemoryItem, Out
 from claude_flow_dagger.runners.base import Runner
 from claude_flow_dagger.transcript import Transcript
 from claude_flow_dagger.verdict import CommandFinding, Evidence, Judgement, judge
-from claude_flow_dagger.workspace import Patch, Tree
+from claude_flow_dagger.workspace.patch import Patch
+from claude_flow_dagger.workspace.tree import Tree
 
 
 async def execute(request: Request, runner: Runner, *, cache: Path, temp: Path) -> Result:
@@ -50,8 +58,8 @@ async def execute(request: Request, runner: Runner, *, cache: Path, temp: Path) 
     command = check_request(request)
     started = datetime.now(UTC)
     run_id = new_run_id(started)
-    token = secrets.token_urlsafe(32)
-    known = (*request.secrets, *(request.model.secrets if request.model else ()), token)
+    token = RunToken.generate()
+    known = (*request.secrets, *(request.model.secrets if request.model else ()), token.value)
     masker = Masker(known)
     reporter = Reporter(masker, request.on_event)
     reporter.emit(EventType.STARTED, run_id)
@@ -127,7 +135,7 @@ class _Run:
     request: Request
     scratch: Scratch
     run_id: str
-    token: str = field(repr=False)
+    token: RunToken
     command: CheckedCommand | None
     isolation: Isolation
     reporter: Reporter
@@ -179,9 +187,10 @@ class _Run:
                 gateway = await stack.enter_async_context(
                     open_gateway(
                         self.request.model,
-                        budget_of(self.request.job, deadline),
+                        self.request.job,
                         self.token,
                         socket=self.scratch.socket,
+                        deadline=deadline,
                         reporter=self.reporter,
                     )
                 )
@@ -204,7 +213,7 @@ class _Run:
     def _plan(self, layout: Layout, socket: str | None, tree: Prepared) -> Plan:
         model, access = self.request.model, None
         if model is not None and socket is not None:
-            access = ModelAccess(token=self.token, credential=model.credential, socket=socket)
+            access = ModelAccess(token=self.token.value, credential=model.credential, socket=socket)
         if self.command is not None:
             return plan_command(self.command.job, layout, prepare=self.command.invocation.prepare, access=access)
         if access is None or not isinstance(self.request.job, AgentJob):

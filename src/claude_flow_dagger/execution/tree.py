@@ -12,7 +12,13 @@ from claude_flow_dagger.events import EventType
 from claude_flow_dagger.execution.reporter import Reporter
 from claude_flow_dagger.execution.request import DIRECTORIES_OF_STATE, STATE_PATHS, Request
 from claude_flow_dagger.execution.scratch import Scratch
-from claude_flow_dagger.workspace import Patch, Snapshots, Tree, apply, copy_tree, remove_tree, state_in, state_out
+from claude_flow_dagger.workspace.apply import apply
+from claude_flow_dagger.workspace.copy import copy_tree
+from claude_flow_dagger.workspace.patch import Patch
+from claude_flow_dagger.workspace.remove import remove_tree
+from claude_flow_dagger.workspace.snapshot import Snapshots
+from claude_flow_dagger.workspace.state import state_in, state_out
+from claude_flow_dagger.workspace.tree import Tree
 
 INSTRUCTIONS: Final = "CLAUDE.md"
 MAX_INSTRUCTIONS: Final = 200_000
