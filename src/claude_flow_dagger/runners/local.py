@@ -138,7 +138,7 @@ class LocalRunner(Runner):
         if self._found is None:
             found = find_host(self._ca_bundle)
             if isinstance(found, Host):
-                with _temporary(self._scratch) as directory:
+                with _temporary(self._scratch) as directory, _writing(directory):
                     found = probe(found, self._mounts(), directory)
             self._found = found
         return self._found

@@ -96,36 +96,45 @@ class _Watch:
         self.spoke = False
         self.exited: int | None = None
         self._readers = {asyncio.create_task(self._frames()), asyncio.create_task(self._errors())}
-        self._work: asyncio.Future[Any] = asyncio.gather(*self._readers)
 
     async def until_end(self, wall_s: float, cancelled: asyncio.Event) -> Ending | None:
         """Until the sandbox is at its end: what this side asked for, if it did."""
-        gone = asyncio.ensure_future(self._warden.wait())
-        stopping = asyncio.ensure_future(cancelled.wait())
+        end = asyncio.create_task(self._ended())
+        stopping = asyncio.create_task(cancelled.wait())
         asked = None
         try:
-            events: set[asyncio.Future[Any]] = {self._work, gone, stopping}
+            events: set[asyncio.Future[Any]] = {end, stopping}
             await asyncio.wait(events, timeout=wall_s, return_when=asyncio.FIRST_COMPLETED)
-            if not self._work.done() and not gone.done():
+            if not end.done():
                 asked = Ending.CANCELLED if stopping.done() else Ending.TIMED_OUT
                 self._lifeline.write(b"T")
-            await asyncio.wait({self._work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            # Something that cannot be killed, and only that, could still hold the pipes.
-            await asyncio.wait({self._work}, timeout=_MARGIN_S)
-            if self._work.done():
-                self._work.result()
+            await end
             return asked
         finally:
+            end.cancel()
             stopping.cancel()
-            gone.cancel()
+            await asyncio.gather(end, stopping, return_exceptions=True)
+
+    async def _ended(self) -> None:
+        """Until the warden is gone and all that was said is heard; raises what `on_frame` raised."""
+        gone = asyncio.create_task(self._warden.wait())
+        pending: set[asyncio.Future[Any]] = {gone, *self._readers}
+        while pending:
+            # Something that cannot be killed, and only that, could hold the pipes for longer than the warden lives.
+            patience = _MARGIN_S if gone.done() else None
+            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if not done:
+                return
 
     async def close(self) -> None:
         """The end of the lifeline: the warden kills what is left, then ends itself."""
         self._lifeline.close()
         for reader in self._readers:
             reader.cancel()
-        # Its error, if it has one, is on its way to the caller already.
-        await asyncio.wait({self._work, *self._readers})
+        # Their errors are on their way to the caller already.
+        await asyncio.gather(*self._readers, return_exceptions=True)
         drains = {asyncio.create_task(self._drain(end)) for end in (self._warden.stdout, self._warden.stderr)}
         await self._warden.wait()
         for drain in drains:

@@ -93,13 +93,24 @@ def descendants(root: int) -> list[Process]:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process holds and that are no file's: RssAnon and RssShmem of `/proc/PID/status`."""
+    """Bytes that a process holds and that are no file's. What forked processes still share counts for each of them."""
+    return _sum_of(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:"))
+
+
+def exact_memory_of(pid: int) -> int:
+    """The same, but what processes share is divided among them. Takes the kernel a walk over all pages."""
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            lines = file.read().splitlines()
+        return _sum_of(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"))
+    except PermissionError:
+        return memory_of(pid)
+
+
+def _sum_of(path: str, fields: tuple[str, ...]) -> int:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(fields))
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
 
 
 def send(process: Process, number: int) -> None:
@@ -218,13 +229,13 @@ class Warden:
 
     def measure(self, living: list[Process]) -> str | None:
         """The limit that is broken, if one is."""
-        memory = sum(memory_of(process.pid) for process in living)
-        self.peak = max(self.peak, memory)
-        if memory > self.config["memory"]:
-            return "out_of_memory"
         if sum(process.threads for process in living) > self.config["pids"]:
             return "too_many_processes"
-        return None
+        memory = sum(memory_of(process.pid) for process in living)
+        if memory > self.config["memory"]:
+            memory = sum(exact_memory_of(process.pid) for process in living)
+        self.peak = max(self.peak, memory)
+        return "out_of_memory" if memory > self.config["memory"] else None
 
     def stop(self, living: list[Process]) -> str | None:
         """Ask the entrypoint to end; an ending when there is nothing to ask."""

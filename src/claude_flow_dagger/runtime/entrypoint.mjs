@@ -13,6 +13,7 @@ import path from "node:path";
 const MAX_TEXT = 256 * 1024; // characters of a line in one frame
 const MAX_FRAME = 1 << 20; // bytes; MAX_FRAME of runners/frames.py
 const DRAIN_MS = 300; // how long a dead step's output may stay silent before it is given up
+const LAST_WORDS_MS = 1000; // how long the end waits for a reader that stalls
 const LEASE_MS = 1000;
 const INITS = new Set(["bwrap", "tini", "docker-init", "catatonit"]); // a sandbox's PID 1 when it isn't this script
 const EXIT = { unusable: 70, leaseLost: 75, notStarted: 127, unread: 141 };
@@ -159,7 +160,10 @@ class Entrypoint {
     if (this.group === null) return;
     signal(-this.group, again ? "SIGKILL" : name);
     const group = this.group;
-    setTimeout(() => this.group === group && signal(-group, "SIGKILL"), (this.plan.grace_s ?? 2) * 1000).unref();
+    const grace = (this.plan.grace_s ?? 2) * 1000;
+    setTimeout(() => this.group === group && signal(-group, "SIGKILL"), grace).unref();
+    // A reader that stalls must not keep a sandbox alive.
+    setTimeout(() => this.finish(this.ending), grace + LAST_WORDS_MS).unref();
   }
 
   abort(code) {
@@ -170,16 +174,16 @@ class Entrypoint {
   async finish(code) {
     if (this.finishing) return;
     this.finishing = true;
-    if (this.group !== null) signal(-this.group, "SIGKILL");
+    // Before the group: what left it is found as a descendant only while its parent lives.
     await killLeftovers();
+    if (this.group !== null) signal(-this.group, "SIGKILL");
     try {
       write(path.join(this.control, "exit.json"), JSON.stringify({ code }), 0o600);
     } catch (error) {
       process.stderr.write(`entrypoint: exit.json: ${error.message}\n`); // the status still goes out as a frame
     }
     if (code !== EXIT.unread) {
-      // A reader that stalls must not keep a sandbox alive.
-      await Promise.race([this.out.last({ frame: "exit", code }), sleep(2000)]);
+      await Promise.race([this.out.last({ frame: "exit", code }), sleep(LAST_WORDS_MS)]);
     }
     process.exit(code);
   }
