@@ -537,6 +537,7 @@ class TestWithoutASandbox:
         one = bench(plain=True)
         isolation = asyncio.run(one.runner.isolation())
         assert (isolation.sandbox, isolation.network_cut) == ("none", False)
+        assert isolation.detail == "no bubblewrap; install it"
         notice = one.runner.missing
         assert notice is not None
         assert notice.code == "no_sandbox"

@@ -76,8 +76,12 @@ class LocalRunner(Runner):
 
     async def isolation(self) -> Isolation:
         """What holds a sandbox here, found out by starting one; asked once, then remembered."""
-        sandboxed = isinstance(self._host(), Host)
-        return Isolation(runner=self.name, sandbox="bubblewrap" if sandboxed else "none", network_cut=sandboxed)
+        found = self._host()
+        if isinstance(found, Missing):
+            return Isolation(
+                runner=self.name, sandbox="none", network_cut=False, detail=f"{found.reason}; {found.cure}"
+            )
+        return Isolation(runner=self.name, sandbox="bubblewrap", network_cut=True)
 
     @property
     def missing(self) -> Notice | None:

@@ -66,10 +66,16 @@ def parse_stat(text: str) -> Process:
 def read_process(pid: int) -> Process | None:
     """One process, None when there is none."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            return parse_stat(file.read())
-    except (FileNotFoundError, ProcessLookupError):
+        # Not open(): this is read for every process of the machine, ten times a second.
+        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except FileNotFoundError:
         return None
+    try:
+        return parse_stat(os.read(handle, 4096).decode("utf-8", "replace"))
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(handle)
 
 
 def below(root: int, processes: dict[int, Process]) -> list[Process]:
