@@ -34,7 +34,10 @@ _LONGEST_SOCKET = 100
 
 
 class RuntimePaths(Protocol):
-    """Where the runtime is on this machine: each program, and the directory that it needs around it."""
+    """Where the runtime is on this machine: each program, and the directory that it needs around it.
+
+    `claude_flow_root` holds `node_modules`; mounted from further inside, Node would not find the packages.
+    """
 
     @property
     def node_root(self) -> Path: ...
