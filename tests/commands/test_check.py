@@ -134,6 +134,8 @@ def test_2_7_keeps_its_words_and_knows_what_needs_a_model() -> None:
     assert swarm.needs_model
     assert check(["status", "--json"], Line.V2_7).wants_json
     assert check(["memory", "store", "k", "some words"], Line.V2_7).checks[0].argv[:3] == ("memory", "query", "k")
+    basic = check(["memory", "store", "k", "v", "--namespace", "n", "--basic"], Line.V2_7)
+    assert basic.checks[0].argv == ("memory", "query", "k", "--namespace", "n", "--basic")
     assert check(["hive-mind", "spawn", "-h"], Line.V2_7).argv_to_run == ("hive-mind", "spawn", "--help")
 
 

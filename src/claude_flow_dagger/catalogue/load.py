@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from claude_flow_dagger.catalogue.model import Answers, Command, Kind, Line, Option, Quirk
+from claude_flow_dagger.catalogue.model import Answers, Command, ExitTrust, Kind, Line, Option, Quirk
 
 _KINDS: Final = {
     "boolean": Kind.FLAG,
@@ -75,7 +75,11 @@ def _option(data: Mapping[str, Any]) -> Option:
 
 
 def _command(
-    path: tuple[str, ...], data: Mapping[str, Any], measured: Mapping[str, str], quirks: Mapping[str, Quirk]
+    path: tuple[str, ...],
+    data: Mapping[str, Any],
+    measured: Mapping[str, str],
+    quirks: Mapping[str, Quirk],
+    usual_trust: ExitTrust,
 ) -> Command:
     options = [_option(each) for each in data.get("options", ())]
     options += [
@@ -91,7 +95,8 @@ def _command(
         options=tuple(options),
         aliases=tuple(data.get("aliases", ())),
         subcommands={
-            name: _command((*path, name), sub, measured, quirks) for name, sub in data.get("subcommands", {}).items()
+            name: _command((*path, name), sub, measured, quirks, usual_trust)
+            for name, sub in data.get("subcommands", {}).items()
         },
         positional=data.get("positional", 0),
         works=not data.get("group", False) and not groups,
@@ -101,6 +106,7 @@ def _command(
         ask_json=quirk.ask_json or ((asked_by,) if asked_by else ()),
         measured=bool(seen),
         quirk=quirk,
+        usual_trust=usual_trust,
     )
 
 
@@ -128,6 +134,8 @@ def catalogue(line: Line) -> Catalogue:
     data = json.loads(here.joinpath(f"{line}.json").read_text("utf-8"))
     measured = json.loads(here.joinpath(f"{line}.measured.json").read_text("utf-8"))
     quirks = _quirks(line)
+    # 2.7 catches its own errors and ends with 0 in nearly every command that was run.
+    usual_trust = ExitTrust.ZERO_LIES if line is Line.V2_7 else ExitTrust.BOTH
     if line is Line.V2_7:
         from claude_flow_dagger.catalogue.v2_7 import EXTRA_SUBCOMMANDS
 
@@ -137,5 +145,7 @@ def catalogue(line: Line) -> Catalogue:
         line=line,
         version=data["version"],
         global_options=tuple(_option(each) for each in data["globals"]),
-        commands={name: _command((name,), each, measured, quirks) for name, each in data["commands"].items()},
+        commands={
+            name: _command((name,), each, measured, quirks, usual_trust) for name, each in data["commands"].items()
+        },
     )

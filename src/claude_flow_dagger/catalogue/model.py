@@ -173,6 +173,7 @@ class Command:
         works: it does something itself; False: it only groups its subcommands and prints help.
         ask_json: what asks this command for JSON where it is not the line's own way (`--format json`).
         measured: whether `answers` comes from a run.
+        usual_trust: the line's, for commands without a quirk of their own.
     """
 
     path: tuple[str, ...]
@@ -188,6 +189,7 @@ class Command:
     ask_json: tuple[str, ...] = ()
     measured: bool = False
     quirk: Quirk = Quirk()
+    usual_trust: ExitTrust = ExitTrust.BOTH
 
     @property
     def name(self) -> str:
@@ -197,7 +199,7 @@ class Command:
     @property
     def trust(self) -> ExitTrust:
         """How far its exit status is believed."""
-        return self.quirk.trust or ExitTrust.BOTH
+        return self.quirk.trust or self.usual_trust
 
     def option(self, name: str) -> Option | None:
         """The option with this long name."""

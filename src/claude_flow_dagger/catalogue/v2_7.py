@@ -18,13 +18,15 @@ def _kept(parsed: Parsed) -> tuple[Check, ...]:
         return ()
     key = parsed.positional[0]
     namespace = parsed.value("namespace", "ns")
-    where = ("--namespace", namespace) if namespace else ()
+    where: tuple[str, ...] = ("--namespace", namespace) if namespace else ()
+    # Asked for in the same mode as it was stored: each has a store of its own (`simple-commands/memory.js:469-480`).
+    where += tuple(f"--{mode}" for mode in ("basic", "reasoningbank", "rb", "auto") if mode in parsed.options)
 
     def holds(_: Reply, check: CheckReply) -> str | None:
         there = check.exit_code == 0 and key in check.reply.text and "No results" not in check.reply.text
         return None if there else f"memory {key!r} cannot be read back: it was not kept"
 
-    return (Check(argv=("memory", "query", key, *where, "--basic"), holds=holds),)
+    return (Check(argv=("memory", "query", key, *where), holds=holds),)
 
 
 def _key_and_value(parsed: Parsed) -> str | None:
@@ -35,6 +37,7 @@ def _daemon(parsed: Parsed) -> str | None:
     return None if parsed.help else _STAYS
 
 
+_SLOW: Final = Quirk(notes=("did not end within 15 s without a network",))
 _AGENT: Final = Quirk(needs_model=True, trust=ExitTrust.ZERO_LIES, notes=(_EVENT,))
 _SERVER: Final = Quirk(long_running=_daemon)
 
@@ -56,6 +59,19 @@ QUIRKS: Final[Mapping[str, Quirk]] = {
     "mcp start": _SERVER,
     "monitor": _SERVER,
     "proxy start": _SERVER,
+    "proxy restart": _SERVER,
+    "analysis claude-monitor": _SERVER,
+    "agent agents": _SLOW,
+    "agent config": _SLOW,
+    "agent conflicts": _SLOW,
+    "agent create": _SLOW,
+    "coordination swarm-init": _SLOW,
+    "train-pipeline": _SLOW,
+    "train-pipeline run": _SLOW,
+    "training model-update": _SLOW,
+    "training neural-train": _SLOW,
+    "training pattern-learn": _SLOW,
+    "verify-train train": _SLOW,
     "pair": _SERVER,
     "sparc run": _AGENT,
     "sparc tdd": _AGENT,
