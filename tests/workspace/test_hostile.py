@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
 
 FULL = """
 import sys
+import threading
 from pathlib import Path
 from claude_flow_dagger.errors import OutOfSpace
 from claude_flow_dagger.workspace.apply import apply
@@ -352,3 +354,30 @@ def test_state_goes_out_and_in(tmp_path: Path) -> None:
     assert read_tree(tmp_path / "w")[b".swarm/memory.db"] == ("f", b"2")
     with pytest.raises(ValueError, match="plain name"):
         state_out(tmp_path / "w", ["../x"], tmp_path / "state")
+
+
+def test_a_directory_swapped_for_a_symlink_leads_nowhere(tmp_path: Path) -> None:
+    outside, source = tmp_path / "outside", tmp_path / "s"
+    write_tree(outside, {b"f%d" % n: ("f", b"SECRET") for n in range(20)})
+    write_tree(source, {b"d/f%d" % n: ("f", b"mine") for n in range(20)})
+    (source / "evil").symlink_to(outside)
+    over = threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            (source / "d").rename(source / "real")
+            (source / "evil").rename(source / "d")
+            (source / "d").rename(source / "evil")
+            (source / "real").rename(source / "d")
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        snapshots = Snapshots(tmp_path / "store")
+        for number in range(30):
+            copy_tree(source, tmp_path / f"t{number}")
+            assert b"SECRET" not in {data for _, data in read_tree(tmp_path / f"t{number}").values()}
+    finally:
+        over.set()
+        swapper.join()
+    assert all(snapshots.read(e.oid) != b"SECRET" for e in snapshots.take(source).entries.values())

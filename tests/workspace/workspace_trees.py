@@ -1,4 +1,4 @@
-# ruff: noqa: PTH - paths are bytes here, which pathlib cannot hold
+# ruff: noqa: PTH101, PTH103, PTH114, PTH115, PTH118, PTH120, PTH123, PTH211
 """Random file trees, and trees as plain data to compare."""
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -45,14 +46,14 @@ def regular_file(name: bytes, parent: int) -> Iterator[tuple[int, os.stat_result
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise IsNotRegular(name)
+            raise IsNotRegular(errno.EINVAL, "not a regular file", os.fsdecode(name))
         yield fd, status
     finally:
         os.close(fd)
 
 
 class IsNotRegular(OSError):
-    """What was to be read is no regular file (any more)."""
+    """What was to be read is no regular file, or no symlink (any more)."""
 
 
 @contextmanager
@@ -96,5 +97,15 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def link_target(name: bytes, parent: int) -> bytes:
-    """What a symlink below `parent` says."""
-    return os.readlink(name, dir_fd=parent)
+    """What a symlink below `parent` says.
+
+    Raises:
+        OSError: it is missing.
+        IsNotRegular: it is no symlink any more.
+    """
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise IsNotRegular(errno.EINVAL, "changed meanwhile", os.fsdecode(name)) from error
+        raise

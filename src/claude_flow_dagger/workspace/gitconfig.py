@@ -19,7 +19,7 @@ _KEY: Final = re.compile(rb"\s*([A-Za-z][A-Za-z0-9-]*)[ \t]*(=)?")
 _SCP: Final = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:[^:].*")
 _ESCAPED: Final = {b"n": b"\n", b"t": b"\t", b"b": b"\b", b'"': b'"', b"\\": b"\\"}
 
-MINIMAL: Final = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n"
+MINIMAL: Final = b'[core]\n\trepositoryformatversion = "0"\n\tfilemode = "true"\n'
 """Written when there is no readable configuration."""
 
 
