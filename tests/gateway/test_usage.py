@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -55,7 +56,7 @@ def test_any_chunking_and_line_end(cuts: list[int], end: str) -> None:
     data = stream(START, {"type": "ping"}, TEXT, DELTA, STOP, end=end)
     points = [0, *sorted({cut for cut in cuts if cut < len(data)}), len(data)]
     reader = SseReader()
-    for begin, stop in zip(points, points[1:], strict=False):
+    for begin, stop in itertools.pairwise(points):
         reader.feed(data[begin:stop])
     assert reader.complete
     assert reader.usage == EXPECTED

@@ -91,14 +91,18 @@ class GatewayApp:
     async def _one(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         deadline = self._exchange.gate.account.budget.deadline
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        body = self._refusal(scope) or await self._body(receive, left)
+        endpoint = self._admit(scope)
+        if isinstance(endpoint, No):
+            refuse(record, endpoint)
+            return
+        body = await self._body(receive, left)
         if body is None:
             record.cut = True
             return
         if isinstance(body, No):
             refuse(record, body)
             return
-        work = asyncio.ensure_future(self._allowed(scope, body, send, record))
+        work = asyncio.ensure_future(self._allowed(endpoint, scope, body, send, record))
         watch = asyncio.ensure_future(_until_gone(receive))
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
@@ -132,21 +136,21 @@ class GatewayApp:
         except TimeoutError:
             return self._exchange.spent(Refusal.DEADLINE)
 
-    def _refusal(self, scope: Scope) -> No | None:
-        """Why a request is refused before its body is read."""
+    def _admit(self, scope: Scope) -> Endpoint | No:
+        """What is asked for, or why it is refused before its body is read."""
         headers = tuple(scope["headers"])
         if not self._token.opens(headers):
             return No(Refusal.BAD_TOKEN, "this is not the run's token")
         if self._closing:
             return _OVER
-        if endpoint_of(scope["method"], scope["raw_path"], scope["query_string"]) is None:
+        endpoint = endpoint_of(scope["method"], scope["raw_path"], scope["query_string"])
+        if endpoint is None:
             line = f"{scope['method'][:20]} {scope['path'][:200]}"
             return No(Refusal.NOT_ALLOWED, f"{line} is not the Messages API, and nothing else passes here")
-        return None
+        return endpoint
 
-    async def _allowed(self, scope: Scope, body: bytes, send: Send, record: Record) -> None:
-        endpoint = endpoint_of(scope["method"], scope["raw_path"], scope["query_string"])
-        if endpoint is None or endpoint is Endpoint.HELLO:
+    async def _allowed(self, endpoint: Endpoint, scope: Scope, body: bytes, send: Send, record: Record) -> None:
+        if endpoint is Endpoint.HELLO:
             record.status = 200
             answer_whole(record, 200, b"")
             return

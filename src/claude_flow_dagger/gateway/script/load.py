@@ -13,7 +13,7 @@ from claude_flow_dagger.gateway.script.model import Script
 
 MAX_SCRIPT: Final = 8 << 20
 """Bytes of the longest script."""
-_CURE: Final = "see docs/model-script.md, or `claude-flow-dagger schema model-script`"
+_CURE: Final = "see docs/model-script.md"
 
 Path_ = tuple[str | int, ...]
 
@@ -45,8 +45,9 @@ def parse_script(text: str, *, name: str) -> Script:
     Raises:
         InvalidScript: it is no YAML or does not fit the schema; the message has line and column.
     """
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             raise InvalidScript(f"{name}: is empty", cure=_CURE)
@@ -61,7 +62,8 @@ def parse_script(text: str, *, name: str) -> Script:
     except (RecursionError, ValueError) as error:
         raise InvalidScript(f"{name}: is no usable YAML: {error}", cure=_CURE) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     try:
         return Script.model_validate(data)
     except ValidationError as error:
