@@ -14,7 +14,8 @@
     │   ├── SandboxError                            the sandbox could not be started or broke
     │   ├── GatewayError                            the gateway could not be started
     │   └── OutOfSpace          (also OSError)      a disk is full
-    └── ApplyConflict                               the source changed while the agent worked      exit 1
+    ├── ApplyConflict                               the source changed while the agent worked      exit 1
+    └── PatchTooLarge                               the changes do not fit into a patch           exit 1
 
 `exit_code` is the one table from errors to exit statuses; verdicts have theirs in `result.py`.
 """
@@ -129,3 +130,9 @@ class ApplyConflict(ClaudeFlowDaggerError):
     """`--apply` found the source changed since the run began; nothing was written."""
 
     code = "apply_conflict"
+
+
+class PatchTooLarge(ClaudeFlowDaggerError):
+    """The changes do not fit into a patch of the allowed size; the workspace itself is untouched."""
+
+    code = "patch_too_large"

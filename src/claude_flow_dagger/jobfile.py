@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from claude_flow_dagger.errors import InvalidJob
 from claude_flow_dagger.job import JOB, AgentJob, CommandJob
+from claude_flow_dagger.result import Result
 from claude_flow_dagger.yamlfile import Document, explain, read_document
 
 SCHEMA_ID: Final = "urn:claude-flow-dagger:job:1"
+RESULT_SCHEMA_ID: Final = "urn:claude-flow-dagger:result:1"
 
 # The tags of the unions, which pydantic puts into its locations.
 _TAGS: Final = frozenset({"agent", "command", "hive-mind", "direct"})
@@ -77,6 +79,13 @@ def job_schema() -> dict[str, Any]:
         "$id": SCHEMA_ID,
         "title": "claude-flow-dagger job",
     }
+    return {**head, **schema}
+
+
+def result_schema() -> dict[str, Any]:
+    """The JSON Schema of results, as `--output json` prints them (draft 2020-12)."""
+    schema = Result.model_json_schema(mode="serialization")
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": RESULT_SCHEMA_ID}
     return {**head, **schema}
 
 

@@ -57,6 +57,10 @@ class Refusal(StrEnum):
     BAD_TOKEN = "bad_token"  # noqa: S105 - a reason, not a secret
     SCRIPT_ENDED = "script_ended"
     """A scripted model had no turn left for the request."""
+    SCRIPT_MISMATCH = "script_mismatch"
+    """A scripted model expected another request."""
+    CLOSED = "closed"
+    """The run was over: its agent had ended, and this request had not."""
 
 
 BUDGET_REFUSALS: Final = frozenset({Refusal.BUDGET_USD, Refusal.BUDGET_TOKENS, Refusal.BUDGET_REQUESTS})

@@ -51,6 +51,7 @@ class Evidence:
         finding: for a command job, the catalogue's.
         forbidden: what makes the patch forbidden, naming paths; empty for an allowed patch.
         failed_step: the preparing step that failed, if one did.
+        unreadable: why the workspace could not be compared, such as a patch over its limit.
     """
 
     outcome: Outcome
@@ -61,6 +62,7 @@ class Evidence:
     finding: CommandFinding | None = None
     forbidden: str = ""
     failed_step: str | None = None
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +159,11 @@ def _failed(evidence: Evidence) -> Judgement | None:
 
 def _model_failed(evidence: Evidence) -> tuple[str, str] | None:
     ledger = evidence.ledger
-    if Refusal.SCRIPT_ENDED in ledger.refusals:
+    wrong = next((r for r in (Refusal.SCRIPT_ENDED, Refusal.SCRIPT_MISMATCH) if r in ledger.refusals), None)
+    if wrong is not None:
         # What the gateway said of it reached the agent, which repeats it; a forged text can only mislead the reader.
         said = evidence.answer.text if evidence.answer is not None and evidence.answer.is_error else None
-        return "script_ended", said or "the model script has no turn left for what the agent asked"
+        return wrong.value, said or "the model script has no turn for what the agent asked"
     if ledger.last_status in (401, 403):
         return "model_auth", f"the model answered {ledger.last_status}: check the key and what it may use"
     return None
@@ -173,6 +176,8 @@ def _limit_broken(outcome: Outcome) -> tuple[str, str] | None:
 
 def _work_failed(evidence: Evidence) -> tuple[str, str] | None:
     answer, finding, proof = evidence.answer, evidence.finding, evidence.proof
+    if evidence.unreadable:
+        return "result_unreadable", evidence.unreadable
     if evidence.failed_step is not None:
         return "step_failed", f"the preparing step `{evidence.failed_step}` failed"
     if answer is not None and answer.is_error:

@@ -91,7 +91,6 @@ def test_what_this_line_does_not_have_is_named(given: str, names: str, cure: str
         ("status --watch", "would not end", "--watch"),
         ("daemon start", "would not end", "daemon"),
         ("session delete", "cannot work", "id"),
-        ("init", "cannot work", "--minimal"),
         ("memory list --format yaml", "'yaml'", "json"),
         ("session export s --format yaml", "'yaml'", "json"),
         ("swarm init --auto-scale=5", "takes no value", "alone"),

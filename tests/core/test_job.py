@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from claude_flow_dagger.errors import InvalidJob, RefusedInput
 from claude_flow_dagger.job import AgentJob, CommandJob, Direct, HiveMind, Topology
-from claude_flow_dagger.jobfile import job_schema, merge, read_job_file, render_schema, validate_job
+from claude_flow_dagger.jobfile import job_schema, merge, read_job_file, render_schema, result_schema, validate_job
 from claude_flow_dagger.yamlfile import parse_document
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +167,12 @@ def test_the_published_schema_is_current_and_takes_what_we_take() -> None:
     assert validator.is_valid({"objective": "x", "strategy": {"agents": 3}})
     assert validator.is_valid({"kind": "command", "argv": ["memory", "list"]})
     assert not validator.is_valid({"kind": "agent", "objective": "x", "budget": 1})
+
+
+def test_the_published_schema_of_results_is_current() -> None:
+    schema = result_schema()
+    assert (ROOT / "schemas" / "result.schema.json").read_text() == render_schema(schema)
+    jsonschema.Draft202012Validator.check_schema(schema)
 
 
 def test_a_job_survives_its_own_json() -> None:

@@ -117,6 +117,7 @@ CASES = [
         Verdict.FAILED,
         "too_many_processes",
     ),
+    ("a patch over its limit", JOB, {"unreadable": "the patch is too large"}, Verdict.FAILED, "result_unreadable"),
     ("hive-mind init failed", JOB, {"failed_step": "hive-init"}, Verdict.FAILED, "step_failed"),
     (
         "an API failure keeps subtype success",

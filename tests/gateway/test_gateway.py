@@ -644,7 +644,7 @@ def test_leaving_answers_those_that_the_model_keeps_waiting() -> None:
             assert "the run is over" in message
             await client.aclose()
             entry = bench.entries[0]
-            assert (entry.refusal, entry.cut, entry.output_tokens) == (Refusal.DEADLINE, True, 1000)
+            assert (entry.refusal, entry.cut, entry.output_tokens) == (Refusal.CLOSED, True, 1000)
 
     asyncio.run(body())
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from workspace_trees import git, git_apply, read_tree, write_tree
 
-from claude_flow_dagger.errors import ApplyConflict, InvalidSource
+from claude_flow_dagger.errors import ApplyConflict, InvalidSource, PatchTooLarge
 from claude_flow_dagger.workspace.apply import apply, unchanged
 from claude_flow_dagger.workspace.copy import copy_tree
 from claude_flow_dagger.workspace.remove import remove_tree
 from claude_flow_dagger.workspace.report import CopyLimits
-from claude_flow_dagger.workspace.snapshot import PatchTooLarge, Snapshots
+from claude_flow_dagger.workspace.snapshot import Snapshots
 from claude_flow_dagger.workspace.state import state_in, state_out
 
 
@@ -137,7 +137,7 @@ def test_a_wrong_source_is_refused(tmp_path: Path) -> None:
 UNREADABLE = """
 import os, sys
 from pathlib import Path
-from claude_flow_dagger.errors import InvalidSource
+from claude_flow_dagger.errors import InvalidSource, PatchTooLarge
 from claude_flow_dagger.workspace.copy import copy_tree
 os.setgid(65534); os.setuid(65534)
 try:
@@ -166,7 +166,7 @@ FULL = """
 import sys
 import threading
 from pathlib import Path
-from claude_flow_dagger.errors import OutOfSpace
+from claude_flow_dagger.errors import OutOfSpace, PatchTooLarge
 from claude_flow_dagger.workspace.apply import apply
 from claude_flow_dagger.workspace.copy import copy_tree
 from claude_flow_dagger.workspace.snapshot import Snapshots

@@ -48,18 +48,6 @@ def _watch(parsed: Parsed) -> str | None:
     return None
 
 
-def _init(parsed: Parsed) -> str | None:
-    helped = {"minimal", "skip-claude", "only-claude"} & parsed.options.keys()
-    return (
-        None
-        if helped
-        else (
-            "plain init ends with 1 in 3.43.0 after writing some 242 files (no .claude/helpers/statusline.cjs in the "
-            "package): add --minimal or --skip-claude"
-        )
-    )
-
-
 def _no_key(parsed: Parsed) -> str | None:
     given = parsed.value("key") or next(iter(parsed.positional), None)
     return None if given else "it needs a key: add --key KEY"
@@ -94,9 +82,7 @@ _DAEMON: Final = (
 
 QUIRKS: Final[Mapping[str, Quirk]] = {
     # Writes $HOME/.claude/CLAUDE.md too; a second time it ends with 1 unless --force.
-    "init": Quirk(
-        refuse=_init, checks=checks.written, notes=("ends with 1 when the workspace is initialised already",)
-    ),
+    "init": Quirk(checks=checks.written, notes=("ends with 1 when the workspace is initialised already",)),
     "start": Quirk(notes=("writes a state file; no process is started", "ends with 1 before init")),
     "status": Quirk(long_running=_watch, notes=("ends with 1 before init",)),
     # The MCP entry in bin/cli.js takes `mcp` and `mcp start` before the parser when there is no terminal.

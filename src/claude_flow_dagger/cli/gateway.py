@@ -40,9 +40,7 @@ def gateway(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="Read the sandbox's token from here, instead of making one.")
     ] = None,
-    ledger: Annotated[
-        Path | None, typer.Option("--ledger", help="Append a JSON line a request.", metavar="FILE")
-    ] = None,
+    ledger: o.LedgerFile = None,
 ) -> None:
     """Serve the Messages API to a sandbox: its token in, your key out, under a budget.
 

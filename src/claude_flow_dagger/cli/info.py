@@ -16,8 +16,7 @@ from claude_flow_dagger.cli.options import Output, OutputOption
 from claude_flow_dagger.commands import Command, catalogue, line_of
 from claude_flow_dagger.errors import UnknownCommand
 from claude_flow_dagger.job import DEFAULT_CLAUDE_FLOW, Pins
-from claude_flow_dagger.jobfile import job_schema, render_schema
-from claude_flow_dagger.result import Result
+from claude_flow_dagger.jobfile import job_schema, render_schema, result_schema
 
 
 class SchemaName(StrEnum):
@@ -47,7 +46,7 @@ def schema(
         case SchemaName.JOB:
             data = job_schema()
         case SchemaName.RESULT:
-            data = Result.model_json_schema()
+            data = result_schema()
         case SchemaName.MODEL_SCRIPT:
             from claude_flow_dagger.gateway.script.model import script_schema
 

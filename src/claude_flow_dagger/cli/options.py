@@ -107,6 +107,9 @@ ClaudeFlowVersion = Annotated[
 Apply = Annotated[
     bool, typer.Option("--apply", help="Write the changes to the source: all or nothing, and only on success.")
 ]
+LedgerFile = Annotated[
+    Path | None, typer.Option("--ledger", help="Append a JSON line for each request to this file.", metavar="FILE")
+]
 PatchFile = Annotated[Path | None, typer.Option("--patch", help="Write the patch to this file.", metavar="FILE")]
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="json: one object on standard output. ndjson: events, then it.")

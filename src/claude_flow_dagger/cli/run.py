@@ -39,6 +39,7 @@ def run(
     claude_flow: o.ClaudeFlowVersion = None,
     apply: o.Apply = False,
     patch: o.PatchFile = None,
+    ledger: o.LedgerFile = None,
     output: o.OutputOption = o.Output.TEXT,
     dry_run: o.DryRun = False,
     allow_unsandboxed: o.AllowUnsandboxed = False,
@@ -83,6 +84,7 @@ def run(
         apply=apply,
         state=state,
         patch=patch,
+        ledger=ledger,
         output=output,
         allow_unsandboxed=allow_unsandboxed,
     )
@@ -106,6 +108,7 @@ def exec_command(
     claude_flow: o.ClaudeFlowVersion = None,
     apply: o.Apply = False,
     patch: o.PatchFile = None,
+    ledger: o.LedgerFile = None,
     output: o.OutputOption = o.Output.TEXT,
     dry_run: o.DryRun = False,
     allow_unsandboxed: o.AllowUnsandboxed = False,
@@ -138,6 +141,7 @@ def exec_command(
         apply=apply,
         state=state,
         patch=patch,
+        ledger=ledger,
         output=output,
         allow_unsandboxed=allow_unsandboxed,
     )

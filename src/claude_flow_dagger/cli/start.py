@@ -36,6 +36,7 @@ class Asked:
     apply: bool
     state: Path | None
     patch: Path | None
+    ledger: Path | None
     output: Output
     allow_unsandboxed: bool
 
@@ -86,6 +87,7 @@ def _request(asked: Asked, versions: Mapping[str, str], view: View) -> Request:
         in_place=asked.in_place,
         apply=asked.apply,
         state=asked.state,
+        ledger=asked.ledger,
         model=asked.model,
         allow_unsandboxed=asked.allow_unsandboxed,
         versions=dict(versions),

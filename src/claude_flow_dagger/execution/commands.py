@@ -83,5 +83,6 @@ async def run_checks(command: CheckedCommand, main: StepOutput, sandboxes: Sandb
     finding = believe(invocation, exit_code, reply, replies)
     return CommandResult(
         CommandFinding(worked=finding.done, evidence=True, message=finding.reason),
-        reply.data if reply.data is not None else main.text(),
+        # A format that was only added to judge by is not what the caller wants to read.
+        reply.data if reply.data is not None and invocation.wants_json else main.text(),
     )

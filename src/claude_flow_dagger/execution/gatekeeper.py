@@ -7,7 +7,7 @@ from pathlib import Path
 
 from claude_flow_dagger.errors import UnknownPrice
 from claude_flow_dagger.execution.reporter import Reporter
-from claude_flow_dagger.execution.request import ModelSource
+from claude_flow_dagger.execution.request import Request
 from claude_flow_dagger.gateway.budget import Budget
 from claude_flow_dagger.gateway.prices import known
 from claude_flow_dagger.gateway.server import Gateway
@@ -36,20 +36,23 @@ def budget_of(job: AgentJob | CommandJob, deadline: float | None) -> Budget:
     return Budget(usd=limits.usd, tokens=limits.tokens, requests=limits.requests, deadline=deadline)
 
 
+def models_of(job: AgentJob | CommandJob) -> frozenset[str]:
+    """The models that a job may ask for. Claude Code cuts a suffix such as `[1m]` before it asks (seen in 2.1.330)."""
+    return frozenset(name.split("[", 1)[0] for name in (job.model.name, job.model.fallback) if name is not None)
+
+
 def open_gateway(
-    model: ModelSource,
-    job: AgentJob | CommandJob,
-    token: RunToken,
-    *,
-    socket: Path,
-    deadline: float,
-    reporter: Reporter,
-) -> AbstractAsyncContextManager[Gateway]:
-    """The run's gateway, on a socket of its own; closed, it knows no token any more."""
+    request: Request, token: RunToken, *, socket: Path, deadline: float, reporter: Reporter
+) -> AbstractAsyncContextManager[Gateway] | None:
+    """The run's gateway, on a socket of its own; closed, it knows no token any more. None for a run without a model."""
+    if request.model is None:
+        return None
     return Gateway.open(
-        upstream=model.upstream,
+        upstream=request.model.upstream,
         listen=socket,
-        budget=budget_of(job, deadline),
+        budget=budget_of(request.job, deadline),
         token=token,
+        models=models_of(request.job),
+        ledger_path=request.ledger,
         on_entry=reporter.request,
     )

@@ -51,6 +51,7 @@ class Request:
         model: needed by agent jobs and by commands that start Claude Code.
         allow_unsandboxed: run with a real key even where no sandbox works. Anything that the agent starts can then read
             this machine's files and reach its network.
+        ledger: a JSONL file that a line a request is appended to.
         versions: of the runtime, for the result.
         secrets: more values that must never leave unmasked.
         on_event: told what happens, masked, in order, from the event loop's thread.
@@ -64,6 +65,7 @@ class Request:
     state: Path | None = None
     model: ModelSource | None = None
     allow_unsandboxed: bool = False
+    ledger: Path | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     on_event: Callable[[Event], None] = lambda _event: None

@@ -14,8 +14,10 @@ from claude_flow_dagger.errors import (
     ApplyConflict,
     GatewayError,
     InfrastructureError,
+    InvalidSource,
     MissingKey,
     OutOfSpace,
+    PatchTooLarge,
     UnsafeRun,
 )
 from claude_flow_dagger.events import EventType
@@ -128,6 +130,7 @@ class _Gathered:
     finding: CommandFinding | None = None
     output: Any = None
     applied: bool = False
+    unreadable: str = ""
 
 
 @dataclass(kw_only=True)
@@ -167,8 +170,12 @@ class _Run:
             await self._main(tree, gathered)
         finally:
             await tree.hand_out_state()
-        gathered.after, gathered.patch = await tree.compare()
-        if gathered.outcome.ending is not Ending.EXITED:
+        try:
+            gathered.after, gathered.patch = await tree.compare()
+        except (InvalidSource, PatchTooLarge) as problem:
+            # What cannot be read is what the agent left: its failure, and not a refused input.
+            gathered.unreadable = problem.message
+        if gathered.outcome.ending is not Ending.EXITED or gathered.unreadable:
             return
         if self.command is not None:
             checked = await run_checks(self.command, self.transcript.step("main"), self.sandboxes, tree.workspace)
@@ -179,36 +186,28 @@ class _Run:
             gathered.proof = await run_proof(self.request.job.verify, self.request.job, self.sandboxes, tree)
 
     async def _main(self, tree: Prepared, gathered: _Gathered) -> None:
-        needs_model = self.command is None or self.command.needs_model
         async with AsyncExitStack() as stack:
             gateway = None
-            if needs_model and self.request.model is not None:
+            if self.command is None or self.command.needs_model:
                 deadline = time.monotonic() + self.request.job.limits.wall
-                gateway = await stack.enter_async_context(
-                    open_gateway(
-                        self.request.model,
-                        self.request.job,
-                        self.token,
-                        socket=self.scratch.socket,
-                        deadline=deadline,
-                        reporter=self.reporter,
-                    )
+                opening = open_gateway(
+                    self.request, self.token, socket=self.scratch.socket, deadline=deadline, reporter=self.reporter
                 )
-            try:
-                gathered.outcome = await self.sandboxes.run(
-                    "agent" if self.command is None else "command",
-                    lambda layout, socket: self._plan(layout, socket, tree),
-                    workspace=tree.workspace,
-                    network=self.request.job.network,
-                    gateway=self.scratch.socket if gateway is not None else None,
-                    protected=tree.protected,
-                    transcript=self.transcript,
-                )
-            finally:
-                if gateway is not None:
-                    gathered.ledger = gateway.ledger()
+                gateway = await stack.enter_async_context(opening) if opening is not None else None
+            gathered.outcome = await self.sandboxes.run(
+                "agent" if self.command is None else "command",
+                lambda layout, socket: self._plan(layout, socket, tree),
+                workspace=tree.workspace,
+                network=self.request.job.network,
+                gateway=self.scratch.socket if gateway is not None else None,
+                protected=tree.protected,
+                transcript=self.transcript,
+            )
         if gateway is not None:
+            # Closed: what was still in flight has settled, and the sums are final.
             gathered.ledger = gateway.ledger()
+            if gateway.failure is not None:
+                raise gateway.failure
 
     def _plan(self, layout: Layout, socket: str | None, tree: Prepared) -> Plan:
         model, access = self.request.model, None
@@ -230,6 +229,7 @@ class _Run:
             proof=gathered.proof,
             finding=gathered.finding,
             failed_step=self.transcript.failed_step,
+            unreadable=gathered.unreadable,
         )
         return judge(self.request.job, evidence)
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from claude_flow_dagger.errors import InvalidSource
+from claude_flow_dagger.errors import ApplyConflict, InvalidSource
 from claude_flow_dagger.events import EventType
 from claude_flow_dagger.execution.reporter import Reporter
 from claude_flow_dagger.execution.request import DIRECTORIES_OF_STATE, STATE_PATHS, Request
 from claude_flow_dagger.execution.scratch import Scratch
 from claude_flow_dagger.workspace.apply import apply
 from claude_flow_dagger.workspace.copy import copy_tree
+from claude_flow_dagger.workspace.names import shown
 from claude_flow_dagger.workspace.patch import Patch
 from claude_flow_dagger.workspace.remove import remove_tree
 from claude_flow_dagger.workspace.snapshot import Snapshots
@@ -81,8 +82,16 @@ class Prepared:
         Raises:
             ApplyConflict: the source has changed meanwhile; nothing was written.
         """
-        if self.source is not None and not self.request.in_place:
-            await asyncio.to_thread(apply, self.source, self.before, after, self.snapshots)
+        if self.source is None or self.request.in_place:
+            return
+        changed = await asyncio.to_thread(self.snapshots.differences, self.source, self.before)
+        if changed:
+            names = ", ".join(shown(path) for path in changed[:5])
+            raise ApplyConflict(
+                f"{self.source} has changed since the run began ({names}); nothing was written",
+                cure="look at the patch, and apply it with git apply --3way",
+            )
+        await asyncio.to_thread(apply, self.source, self.before, after, self.snapshots)
 
 
 def check_source(source: Path) -> None:

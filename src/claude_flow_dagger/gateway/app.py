@@ -24,7 +24,7 @@ from claude_flow_dagger.gateway.upstreams import Request
 from claude_flow_dagger.gateway.wire import MAX_BODY, Endpoint, No, RunToken, endpoint_of
 from claude_flow_dagger.result import Refusal
 
-_OVER: Final = No(Refusal.DEADLINE, "the run is over")
+_OVER: Final = No(Refusal.CLOSED, "the run is over")
 
 
 class GatewayApp:

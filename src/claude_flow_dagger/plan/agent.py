@@ -62,7 +62,7 @@ def plan_agent(job: AgentJob, layout: Layout, context: AgentContext) -> Plan:
     prompts = (prompt_file(layout, system_prompt),) if system_prompt is not None else ()
     return Plan(
         cwd=layout.workspace,
-        env=base_environment(layout, job.env) | model_environment(layout, context.access),
+        env=base_environment(layout, job.env) | model_environment(layout, context.access, job.model),
         directories=(layout.home, layout.tmp, shim_directory(layout)),
         files=(mcp_config(layout), *prompts, *objective_files, *shims),
         steps=(*memory, *steps),

@@ -42,7 +42,7 @@ def plan_command(
                 cure="run `claude-flow-dagger runtime install`",
             )
         files = (mcp_config(layout), shim(layout, layout.claude, job_flags(layout, job, None)))
-        env |= model_environment(layout, access)
+        env |= model_environment(layout, access, job.model)
     steps = [Step(name=f"prepare-{n}", argv=flow(layout, *words)) for n, words in enumerate(prepare, 1)]
     socket = access.socket if access is not None else None
     return Plan(

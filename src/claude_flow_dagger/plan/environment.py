@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from claude_flow_dagger.job import Model
 from claude_flow_dagger.plan.model import Layout
 
 # Quiet, offline, reproducible, with memory that reaches the disk without a compiler. Seen with 3.43.0:
@@ -99,11 +100,13 @@ def base_environment(layout: Layout, extra: Mapping[str, str]) -> dict[str, str]
     }
 
 
-def model_environment(layout: Layout, access: ModelAccess) -> dict[str, str]:
+def model_environment(layout: Layout, access: ModelAccess, model: Model) -> dict[str, str]:
     """What Claude Code needs on top: its own quiet settings, the gateway's address and the run's token."""
     return {
         **CLAUDE_CODE_ENV,
         "CLAUDE_CONFIG_DIR": posixpath.join(layout.home, ".claude"),
+        # Built-in subagents ask for a smaller model by themselves; the gateway only lets the job's own through.
+        "CLAUDE_CODE_SUBAGENT_MODEL": model.name,
         "ANTHROPIC_BASE_URL": access.url(),
         access.credential.value: access.token,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from claude_flow_dagger.errors import ClaudeFlowDaggerError
+from claude_flow_dagger.errors import PatchTooLarge
 from claude_flow_dagger.result import FileChange
 from claude_flow_dagger.workspace.names import quoted, shown
 from claude_flow_dagger.workspace.tree import SYMLINK, Entry, Tree, changed
@@ -18,12 +18,6 @@ _EMPTY: Final = bytes.fromhex("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
 _LARGE: Final = 8 * 1024**2
 _SNIFFED: Final = 8000
 """Bytes in which git looks for a NUL to tell binary from text."""
-
-
-class PatchTooLarge(ClaudeFlowDaggerError):
-    """The changes do not fit into a patch of the allowed size; the workspace itself is untouched."""
-
-    code = "patch_too_large"
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from claude_flow_dagger.errors import InvalidSource
 from claude_flow_dagger.workspace.fds import IsNotRegular, link_target, regular_file, root_directory
 from claude_flow_dagger.workspace.names import shown
 from claude_flow_dagger.workspace.objects import Store, blob_id, hash_file
-from claude_flow_dagger.workspace.patch import Contents, Patch, PatchTooLarge, make_patch
+from claude_flow_dagger.workspace.patch import Contents, Patch, make_patch
 from claude_flow_dagger.workspace.report import CopyLimits
 from claude_flow_dagger.workspace.scan import Found, Scan
 from claude_flow_dagger.workspace.tree import SYMLINK, Entry, Stamp, Tree, changed
 
-__all__ = ["Patch", "PatchTooLarge", "Snapshots", "Tree"]
+__all__ = ["Patch", "Snapshots", "Tree"]
 
 _DEFAULT: Final = CopyLimits()
 _MAX_PATCH: Final = 64 * 1024**2

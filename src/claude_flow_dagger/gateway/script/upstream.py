@@ -25,6 +25,7 @@ class NoTurn:
     """The script has no answer to a request."""
 
     why: str
+    refusal: Refusal
 
 
 class _Place:
@@ -40,7 +41,8 @@ class _Place:
         name, turns = self.conversation.name, self.conversation.turns
         if self._turn >= len(turns):
             return NoTurn(
-                f"the model script {script} has ended: conversation {name!r} has {_turns(len(turns))}, all used"
+                f"the model script {script} has ended: conversation {name!r} has {_turns(len(turns))}, all used",
+                Refusal.SCRIPT_ENDED,
             )
         turn = turns[self._turn]
         failing = None if turn.expect is None else seen.failing(turn.expect)
@@ -48,7 +50,8 @@ class _Place:
             text = getattr(seen, failing, ", ".join(sorted(seen.tools)))
             return NoTurn(
                 f"the model script {script}: turn {self._turn + 1} of conversation {name!r} expects another"
-                f" `{failing}` than {text[-300:]!r}"
+                f" `{failing}` than {text[-300:]!r}",
+                Refusal.SCRIPT_MISMATCH,
             )
         self._used += 1
         if self._used >= turn.repeat:
@@ -84,7 +87,7 @@ class ScriptUpstream(Upstream):
         turn = self._turn(seen)
         if isinstance(turn, NoTurn):
             body = error_body("permission_error", f"claude-flow-dagger: {turn.why}")
-            yield _whole(403, body, refusal=Refusal.SCRIPT_ENDED)
+            yield _whole(403, body, refusal=turn.refusal)
             return
         self._replies += 1
         reply = Reply(turn, request.asked.model, self._replies, len(request.body))
@@ -107,7 +110,8 @@ class ScriptUpstream(Upstream):
         names = ", ".join(repr(place.conversation.name) for place in self._places)
         return NoTurn(
             f"the model script {self._name} has no conversation for this request ({names}): its first user message is"
-            f" {seen.first_user[:300]!r}"
+            f" {seen.first_user[:300]!r}",
+            Refusal.SCRIPT_MISMATCH,
         )
 
 
