@@ -42,10 +42,10 @@ _JOB_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _SECRETS: Final = ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN")
 
-# What an installation may see of our environment: the way to the registries and nothing else.
+# What an installation may see of our environment: the way to the registries, and to a compiler.
 _INSTALL_VARIABLES: Final = (
     *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"),
-    *("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "HOME"),
+    *("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "HOME", "PATH"),
     *("npm_config_registry", "NPM_CONFIG_REGISTRY", "npm_config_userconfig", "NPM_CONFIG_USERCONFIG"),
 )
 

@@ -124,7 +124,8 @@ def _budget(evidence: Evidence) -> Judgement | None:
         return None
     ledger = evidence.ledger
     cost = f", {ledger.cost_usd:.4f} USD" if ledger.cost_usd is not None else ""
-    message = f"the budget ran out after {ledger.requests} requests, {ledger.tokens} tokens{cost}"
+    requests = "1 request" if ledger.requests == 1 else f"{ledger.requests} requests"
+    message = f"the budget ran out after {requests}, {ledger.tokens} tokens{cost}"
     return Judgement(verdict=Verdict.BUDGET_EXCEEDED, reason=spent[0].value, message=message)
 
 

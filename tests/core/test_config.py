@@ -73,8 +73,9 @@ def test_taking_settings_takes_the_keys_out_of_the_environment(tmp_path: Path) -
 
 
 def test_an_installation_sees_the_way_to_the_registries_and_no_secret(tmp_path: Path) -> None:
-    environ = {"HOME": str(tmp_path), "NPM_CONFIG_REGISTRY": "https://r", "ANTHROPIC_API_KEY": "k" * 20, "X": "y"}
-    assert read_settings(environ).install_environment == {"HOME": str(tmp_path), "NPM_CONFIG_REGISTRY": "https://r"}
+    seen = {"HOME": str(tmp_path), "PATH": "/usr/bin", "NPM_CONFIG_REGISTRY": "https://r"}
+    environ = {**seen, "ANTHROPIC_API_KEY": "k" * 20, "X": "y"}
+    assert read_settings(environ).install_environment == seen
 
 
 def test_the_ca_bundle_of_the_environment_wins(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claude_flow_dagger.cli.options import Output
+from claude_flow_dagger.cli.printable import printable
 from claude_flow_dagger.events import Event, EventType
 from claude_flow_dagger.result import Result, Verdict
 
@@ -129,11 +130,12 @@ class TextView(View):
             case EventType.REQUEST if event.entry is not None:
                 self._requests += 1
                 cost = f", {float(event.cost_usd):.4f} USD" if event.cost_usd is not None else ""
-                self._set_line(f"{self._requests} requests{cost}")
+                self._set_line(f"{count(self._requests, 'request')}{cost}")
                 if event.entry.refusal is not None or (event.entry.status or 0) >= 400:
                     said = event.entry.refusal or event.entry.error or "error"
                     self._write("model", f"{event.entry.status} {said}", "red")
             case EventType.STEP:
+                self._set_line(event.step or "")
                 self._write("step", event.step or "", "dim")
             case EventType.NOTICE:
                 self._write("note", event.text, "yellow")
@@ -150,7 +152,7 @@ class TextView(View):
     def _write(self, label: str, text: str, style: str) -> None:
         line = Text()
         line.append(f"{label:>5} ", style=style)
-        line.append(text)
+        line.append(printable(text))
         self._err.print(line)
 
     def result(self, result: Result) -> None:
@@ -159,23 +161,23 @@ class TextView(View):
         if result.changes:
             self._changes(result)
         if isinstance(result.output, str):
-            self._out.print(Text(result.output.rstrip()))
+            self._out.print(Text(printable(result.output.rstrip())))
         elif result.output is not None:
-            self._out.print(Text(json.dumps(result.output, indent=2, ensure_ascii=False)))
+            self._out.print(Text(printable(json.dumps(result.output, indent=2, ensure_ascii=False))))
         if result.patch:
             self._diff(result.patch)
 
     def _summary(self, result: Result) -> None:
         head = Text()
         head.append(result.verdict.value, style=f"bold {_COLOURS.get(result.verdict, 'red')}")
-        head.append(f": {result.message}")
+        head.append(f": {printable(result.message)}")
         self._out.print(head)
         if result.answer is not None and result.answer.text:
-            self._out.print(Text(f"answer: {result.answer.text.strip()}"))
+            self._out.print(Text(printable(f"answer: {result.answer.text.strip()}")))
         for item in result.memory:
-            self._out.print(Text(f"memory: {item.namespace}/{item.key} = {item.value}"))
+            self._out.print(Text(printable(f"memory: {item.namespace}/{item.key} = {item.value}")))
         if result.proof is not None and not result.proof.passed:
-            self._out.print(Text(result.proof.output))
+            self._out.print(Text(printable(result.proof.output)))
         self._out.print(Text(_facts(result), style="dim"))
 
     def _changes(self, result: Result) -> None:
@@ -187,9 +189,14 @@ class TextView(View):
 
     def _diff(self, patch: str) -> None:
         if self._out.is_terminal and len(patch) < 100_000:
-            self._out.print(Syntax(patch, "diff", theme="ansi_dark", background_color="default"))
+            self._out.print(Syntax(printable(patch), "diff", theme="ansi_dark", background_color="default"))
         else:
             self._out.file.write(patch)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _facts(result: Result) -> str:
@@ -197,7 +204,7 @@ def _facts(result: Result) -> str:
     parts = [f"{result.duration_s:.1f} s"]
     if ledger.requests or ledger.refused:
         cost = f"{ledger.cost_usd:.4f} USD" if ledger.cost_usd is not None else "cost unknown"
-        parts += [f"{ledger.requests} requests", f"{ledger.tokens} tokens", cost]
+        parts += [count(ledger.requests, "request"), f"{ledger.tokens} tokens", cost]
     if result.scripted:
         parts.append("the model was a script: nothing was asked of a real one, and nothing was paid")
     return " · ".join(parts)
