@@ -167,6 +167,9 @@ def test_2_7_runs_its_own_swarm() -> None:
     job = AgentJob(objective="x", pins=Pins(claude_flow="2.7.47"))
     main = plan_agent(job, LAYOUT, CONTEXT).steps[-1].argv[2:]
     assert main[:3] == ("swarm", "x", "--non-interactive")
+    assert list(json.loads(content(plan_agent(job, LAYOUT, CONTEXT), "/run/cfd/mcp.json"))["mcpServers"]) == [
+        "claude-flow"
+    ]
     assert shlex.join(main).endswith("--max-agents 3 --mode hybrid")
 
 

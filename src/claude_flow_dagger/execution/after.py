@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from claude_flow_dagger.commands import Line, line_of
 from claude_flow_dagger.errors import InfrastructureError
 from claude_flow_dagger.execution.sandboxes import Sandboxes
 from claude_flow_dagger.execution.tree import Prepared
@@ -22,9 +23,10 @@ async def read_memory(job: AgentJob | CommandJob, sandboxes: Sandboxes, workspac
     """claude-flow's memory as a process of its own reads it back: what an agent stored and what did reach the disk.
 
     Returns:
-        Every entry; none when the workspace has no memory or it cannot be read.
+        Every entry; none when the workspace has no memory or it cannot be read, and none on the 2.7 line.
     """
-    if not (workspace / MEMORY_FILE).is_file():
+    if not (workspace / MEMORY_FILE).is_file() or line_of(job.pins.claude_flow) is Line.V2_7:
+        # 2.7's export writes another format and leaves out what its MCP server stored (seen in 2.7.47).
         return ()
     transcript = Transcript()
     await sandboxes.run(

@@ -64,7 +64,7 @@ def plan_agent(job: AgentJob, layout: Layout, context: AgentContext) -> Plan:
         cwd=layout.workspace,
         env=base_environment(layout, job.env) | model_environment(layout, context.access, job.model),
         directories=(layout.home, layout.tmp, shim_directory(layout)),
-        files=(mcp_config(layout), *prompts, *objective_files, *shims),
+        files=(mcp_config(layout, job.pins), *prompts, *objective_files, *shims),
         steps=(*memory, *steps),
         gateway_socket=context.access.socket,
         gateway_port=0 if context.access.socket is not None else None,

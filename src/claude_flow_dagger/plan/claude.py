@@ -7,18 +7,24 @@ import posixpath
 import shlex
 from typing import Final
 
-from claude_flow_dagger.job import AgentJob, CommandJob, Model, Network, Tools
+from claude_flow_dagger.job import AgentJob, CommandJob, Model, Network, Pins, Tools
 from claude_flow_dagger.plan.environment import CLAUDE_FLOW_ENV, shim_directory
 from claude_flow_dagger.plan.model import File, Layout
 
-# The name under which claude-flow's own prompts call its MCP tools (`mcp__ruflo__memory_store`; seen in 3.43.0).
-MCP_SERVER: Final = "ruflo"
+
+def mcp_server(pins: Pins) -> str:
+    """The name under which claude-flow's own prompts call its MCP tools.
+
+    `mcp__ruflo__memory_store` in 3.43.0, `mcp__claude-flow__memory_usage` in 2.7.47 (seen in the prompts of both).
+    """
+    return "claude-flow" if pins.claude_flow.startswith("2.") else "ruflo"
+
 
 # Useless behind a cut network, and refused by the gateway: better not offered to the agent at all.
 WEB_TOOLS: Final = ("WebFetch", "WebSearch")
 
 
-def mcp_config(layout: Layout) -> File:
+def mcp_config(layout: Layout, pins: Pins) -> File:
     """The MCP configuration with claude-flow as the one server."""
     server = {
         "type": "stdio",
@@ -26,7 +32,7 @@ def mcp_config(layout: Layout) -> File:
         "args": [layout.claude_flow, "mcp", "start"],
         "env": dict(CLAUDE_FLOW_ENV),
     }
-    content = json.dumps({"mcpServers": {MCP_SERVER: server}}, indent=1)
+    content = json.dumps({"mcpServers": {mcp_server(pins): server}}, indent=1)
     return File(path=posixpath.join(layout.control, "mcp.json"), content=content)
 
 

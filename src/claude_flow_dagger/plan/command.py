@@ -41,7 +41,7 @@ def plan_command(
                 f"`claude-flow {job.argv[0]}` starts Claude Code, and this runtime has none",
                 cure="run `claude-flow-dagger runtime install`",
             )
-        files = (mcp_config(layout), shim(layout, layout.claude, job_flags(layout, job, None)))
+        files = (mcp_config(layout, job.pins), shim(layout, layout.claude, job_flags(layout, job, None)))
         env |= model_environment(layout, access, job.model)
     steps = [Step(name=f"prepare-{n}", argv=flow(layout, *words)) for n, words in enumerate(prepare, 1)]
     socket = access.socket if access is not None else None
