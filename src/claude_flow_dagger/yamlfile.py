@@ -14,6 +14,7 @@ from claude_flow_dagger.errors import RefusedInput
 
 MAX_BYTES: Final = 16 << 20
 MAX_DEPTH: Final = 100
+_CURE: Final = "mind the indentation, and quote texts with a colon, a brace or a hash in them"
 MAX_VALUES: Final = 1_000_000
 
 
@@ -62,13 +63,13 @@ def read_document(path: Path, error: type[RefusedInput]) -> Document:
     except FileNotFoundError:
         raise error(f"{path}: no such file", cure="check the path; it is relative to where you are") from None
     except OSError as problem:
-        raise error(f"{path}: cannot be read: {problem.strerror}") from problem
+        raise error(f"{path}: cannot be read: {problem.strerror}", cure="check the path and its mode") from problem
     if len(raw) > MAX_BYTES:
-        raise error(f"{path}: is over {MAX_BYTES >> 20} MiB")
+        raise error(f"{path}: is over {MAX_BYTES >> 20} MiB", cure="split it")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise error(f"{path}: is not UTF-8 at byte {problem.start}") from None
+        raise error(f"{path}: is not UTF-8 at byte {problem.start}", cure="save it as UTF-8") from None
     return parse_document(text, str(path), error)
 
 
@@ -83,9 +84,9 @@ def parse_document(text: str, name: str, error: type[RefusedInput]) -> Document:
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
-        raise error(f"{where}: not valid YAML: {problem.problem}") from None
+        raise error(f"{where}: not valid YAML: {problem.problem or problem.context}", cure=_CURE) from None
     except (yaml.YAMLError, ValueError) as problem:
-        raise error(f"{name}: not valid YAML: {problem}") from None
+        raise error(f"{name}: not valid YAML: {problem}", cure=_CURE) from None
     return Document(name, data, root)
 
 
@@ -111,6 +112,7 @@ def _weigh(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
     open_nodes.add(id(node))
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
+        _check_keys(node)
         children = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
@@ -120,6 +122,17 @@ def _weigh(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
         raise yaml.MarkedYAMLError(problem=f"over {MAX_VALUES} values, aliases counted", problem_mark=node.start_mark)
     known[id(node)] = weight
     return weight
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Refuse a key that stands twice: YAML takes the last one in silence."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                problem = f"the key {key.value!r} is there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
 
 
 def explain(problem: ValidationError, document: Document | None, *, skip: frozenset[str] = frozenset()) -> str:

@@ -115,6 +115,7 @@ def test_several_mistakes_are_told_at_once() -> None:
         (b"", "a job is a mapping"),
         (b"a: &a [*a]", "job.yaml:1:4: not valid YAML: an alias that contains itself"),
         (b"? [b]\n: 1", "job.yaml"),
+        (b"objective: x\nobjective: y", "job.yaml:2:1: not valid YAML: the key 'objective' is there twice"),
         (b"[" * 100_000, "job.yaml:1:101: not valid YAML: nested over 100 deep"),
         (b"a: &a [x, x, x, x, x, x, x, x, x, x]\n" + BOMB, "over 1000000 values, aliases counted"),
     ],

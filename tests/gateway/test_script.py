@@ -16,10 +16,11 @@ from gateway_support import Bench, gateway, request
 
 from claude_flow_dagger.errors import InvalidScript
 from claude_flow_dagger.gateway.script.conversation import view
-from claude_flow_dagger.gateway.script.load import MAX_SCRIPT, load_script, parse_script
+from claude_flow_dagger.gateway.script.load import load_script, parse_script
 from claude_flow_dagger.gateway.script.model import script_schema
 from claude_flow_dagger.gateway.script.upstream import ScriptUpstream
 from claude_flow_dagger.result import Refusal
+from claude_flow_dagger.yamlfile import MAX_BYTES
 
 ROOT = Path(__file__).parents[2]
 
@@ -285,12 +286,12 @@ def test_texts_of_odd_requests() -> None:
 
 WRONG = [
     ("", "is empty"),
-    ("turns: [", ":1:9: expected"),
+    ("turns: [", ":2:1: not valid YAML"),
     ("a: 1\n\tb: 2", ":2:1:"),
     ("version: 1\nturns:\n  - text: a\n    txet: b", ":4:5: turns.0.txet: unknown field"),
-    ("version: 1\nturns:\n  - text: a\n    text: b", ":4:5: the key 'text' is there twice"),
+    ("version: 1\nturns:\n  - text: a\n    text: b", ":4:5: not valid YAML: the key 'text' is there twice"),
     ("version: 2\nturns: [{text: a}]", ":1:1: version"),
-    ("version: 1", ":1:1: the script: a script needs either `turns` or `conversations`"),
+    ("version: 1", ":1:1: a script needs either `turns` or `conversations`"),
     ("version: 1\nturns: [{text: a}]\nconversations: [{name: x, turns: [{text: a}]}]", "needs either"),
     ("version: 1\nturns:\n  - {}", ":3:5: turns.0: a turn needs either"),
     ("version: 1\nturns:\n  - {text: a, error: {status: 500}}", "needs either"),
@@ -306,10 +307,10 @@ WRONG = [
         "'x' is used twice",
     ),
     ("&a [*a]", "contains itself"),
-    ("[1, 2]", "the script"),
+    ("[1, 2]", ":1:1: should be a valid dictionary"),
     ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
-    ("version: 2026-13-45\nturns: []", "no usable YAML"),
-    ("a: \x00", "is no YAML"),
+    ("version: 2026-13-45\nturns: []", "not valid YAML: month must be in 1..12"),
+    ("a: \x00", "not valid YAML: unacceptable character"),
     ("? [1]\n: 2", "found unhashable key"),
 ]
 
@@ -326,13 +327,13 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: s
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(InvalidScript, match="No such file"):
+    with pytest.raises(InvalidScript, match="no such file"):
         load_script(tmp_path / "missing.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"text: \xe9")
     with pytest.raises(InvalidScript, match="not UTF-8 at byte 6"):
         load_script(tmp_path / "latin.yaml")
-    (tmp_path / "long.yaml").write_bytes(b"#" * (MAX_SCRIPT + 1))
-    with pytest.raises(InvalidScript, match="longer than"):
+    (tmp_path / "long.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(InvalidScript, match="is over 16 MiB"):
         load_script(tmp_path / "long.yaml")
 
 
