@@ -10,11 +10,13 @@ from typing import NoReturn
 
 from typer.exceptions import Abort, Exit, TyperException
 
+from claude_flow_dagger.cli.signals import interrupt_on_signal
 from claude_flow_dagger.errors import ClaudeFlowDaggerError, OutOfSpace
 
 
 def main() -> NoReturn:
     """The console script."""
+    interrupt_on_signal()
     sys.exit(run_cli(sys.argv[1:]))
 
 

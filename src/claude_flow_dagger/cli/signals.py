@@ -18,6 +18,7 @@ def cancel_on_signal(cancelled: asyncio.Event) -> Iterator[None]:
     Must be entered in a running event loop of the main thread.
     """
     loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in STOPPING}
     for number in STOPPING:
         loop.add_signal_handler(number, cancelled.set)
     try:
@@ -25,3 +26,10 @@ def cancel_on_signal(cancelled: asyncio.Event) -> Iterator[None]:
     finally:
         for number in STOPPING:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def interrupt_on_signal() -> None:
+    """Make SIGTERM and SIGHUP what SIGINT is, an exception: outside of a run too, whatever was begun is cleaned up."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)

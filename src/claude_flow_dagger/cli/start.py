@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +69,9 @@ def start(asked: Asked) -> int:
 async def _execute(asked: Asked, runtime: Runtime, view: View) -> Result:
     request = _request(asked, runtime.versions, view)
     settings = asked.settings
-    with (
-        in_use(runtime),
-        tempfile.TemporaryDirectory(prefix="cfd-", dir=settings.temp) as scratch,
-        cancel_on_signal(request.cancelled),
-    ):
+    with in_use(runtime), cancel_on_signal(request.cancelled):
         # Whether plain processes will do is decided by what the run holds: see `execute`.
-        runner = LocalRunner(runtime, allow_unsandboxed=True, scratch=Path(scratch), ca_bundle=settings.ca_bundle)
+        runner = LocalRunner(runtime, allow_unsandboxed=True, scratch=settings.temp, ca_bundle=settings.ca_bundle)
         return await execute(request, runner, cache=settings.cache, temp=settings.temp)
 
 

@@ -62,7 +62,7 @@ class LocalRunner(Runner):
         runtime: Node, claude-flow, Claude Code and the entrypoint.
         allow_unsandboxed: run as plain processes where no sandbox works. Then neither files nor the network are fenced
             off; limits and the end of every process hold all the same.
-        scratch: an existing private directory for what a sandbox is made of; its path is short.
+        scratch: an existing directory for the moment in which a sandbox is tried out; its path is short.
         ca_bundle: the certificate authorities that the sandbox trusts; None: this machine's.
     """
 
@@ -168,7 +168,8 @@ class LocalRunner(Runner):
     @contextmanager
     def _parts(self, sandbox: Sandbox) -> Iterator[Path]:
         """The files that a sandbox starts from, gone when it is."""
-        with _temporary(self._scratch) as directory:
+        # Beside the control directory, so that whoever removes what a killed run left removes this too.
+        with _temporary(sandbox.control.parent) as directory:
             with _writing(directory):
                 write_etc(directory / "etc", sandbox.network)
             with _writing(sandbox.control):
