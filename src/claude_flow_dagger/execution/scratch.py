@@ -75,7 +75,7 @@ def open_scratch(cache: Path, temp: Path, run_id: str) -> Iterator[Scratch]:
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     remove_leftovers(cache)
     # Locked before it appears among the runs: another process that looks for leftovers never sees it unlocked.
-    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=runs))
     lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     root = runs / run_id
     try:
@@ -102,7 +102,7 @@ def remove_leftovers(cache: Path) -> list[Path]:
         What was removed.
     """
     removed = []
-    for root in sorted((cache / "runs").glob("*")):
+    for root in sorted((cache / "runs").glob("[!.]*")):
         try:
             lock = os.open(root / _LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
