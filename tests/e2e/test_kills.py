@@ -70,7 +70,8 @@ class Running:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            ours = self.marker.encode() in environ or os.fsencode(self.temp) in words
+            place = os.fsencode(self.temp)
+            ours = self.marker.encode() in environ or place in environ or place in words
             if ours and state not in "ZX":
                 found.append(f"{entry.name} {words!r}")
         return found
@@ -94,12 +95,12 @@ def run(greeter: Path) -> Iterator[Any]:
     script.write_text(SCRIPT)
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*words: object) -> Running:
+    def begin(*words: object, **env: str) -> Running:
         marker = f"mark-{uuid.uuid4().hex}"
         options = ("--source", greeter, "--model-script", script, "--env", f"MARKER={marker}", "--output", "ndjson")
         process = subprocess.Popen(
             command("run", "x", "--apply", *options, *words),
-            env=environment({"TMPDIR": str(temp)}),
+            env=environment({"TMPDIR": str(temp), **{name: str(temp / place) for name, place in env.items()}}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -205,15 +206,50 @@ def test_the_next_start_sweeps(run: Any, cli: Cli, cache_dir: Path) -> None:
 
 
 def test_a_reader_that_leaves(run: Any) -> None:
+    """As in `… --output ndjson | head -1`: the next event finds nobody, and that is the end of the run."""
     running = run()
-    running.until("tool_result")
+    running.until("step")
     assert running.process.stdout is not None
     running.process.stdout.close()
-    running.process.send_signal(signal.SIGHUP)
-    running.process.wait(TIMEOUT_S)
-    assert running.process.returncode != 0
-    running.gone()
     running.process.stdout = None
+    _, err = running.process.communicate(timeout=30)
+    assert (running.process.returncode, err) == (141, "")
+    running.gone()
+    assert not list(running.temp.glob("cfd-*"))
+
+
+def test_a_terminal_that_closes_and_a_second_signal(run: Any, greeter: Path) -> None:
+    before = contents(greeter)
+    running = run()
+    running.until("tool_result")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        running.process.send_signal(number)
+    out, err = running.process.communicate(timeout=30)
+    assert (running.process.returncode, err) == (130, "")
+    assert json.loads(out.splitlines()[-1])["result"]["verdict"] == "cancelled"
+    running.gone()
+    assert contents(greeter) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_runtime_is_installed(run: Any, greeter: Path, number: int) -> None:
+    before = contents(greeter)
+    running = run(XDG_CACHE_HOME="cache")
+    cache = running.temp / "cache"
+    assert running.process.stderr is not None
+    first = running.process.stderr.readline()
+    assert "downloading" in first
+    deadline = time.monotonic() + 30
+    while not running.alive():  # npm, that has the cache in its arguments or environment
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.process.send_signal(number)
+    out, _ = running.process.communicate(timeout=30)
+    assert running.process.returncode == 130
+    running.gone()
+    assert json.loads(out)["error"]["code"] == "cancelled"
+    assert list((cache / "claude-flow-dagger" / "runtime").iterdir()) == []
+    assert contents(greeter) == before
 
 
 @pytest.mark.soak

@@ -7,6 +7,7 @@ import typer
 from claude_flow_dagger.cli.doctor import doctor
 from claude_flow_dagger.cli.gateway import gateway
 from claude_flow_dagger.cli.info import commands, schema, version
+from claude_flow_dagger.cli.root import Root
 from claude_flow_dagger.cli.run import exec_command, run
 from claude_flow_dagger.cli.runtime import runtime
 
@@ -21,6 +22,7 @@ Exit statuses: 0 succeeded, 1 failed, 2 refused input, 3 no work, 4 budget excee
 """
 
 app = typer.Typer(
+    cls=Root,
     help=HELP,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -11,7 +12,7 @@ from typing import NoReturn
 from typer.exceptions import Abort, Exit, TyperException
 
 from claude_flow_dagger.cli.signals import interrupt_on_signal
-from claude_flow_dagger.errors import ClaudeFlowDaggerError, OutOfSpace
+from claude_flow_dagger.errors import ClaudeFlowDaggerError, InfrastructureError, OutOfSpace
 
 
 def main() -> NoReturn:
@@ -30,30 +31,43 @@ def run_cli(argv: Sequence[str]) -> int:
         The exit status: the verdict's for runs, else 0, or the error's.
     """
     from claude_flow_dagger.cli.app import app
+    from claude_flow_dagger.cli.root import Interrupted, ReaderGone
 
     as_json = wants_json(argv)
     try:
         code = app(list(argv), standalone_mode=False, prog_name="claude-flow-dagger")
     except ClaudeFlowDaggerError as error:
         return _report(error, as_json=as_json)
-    except Abort:
-        return 130
+    except (Abort, Interrupted):
+        return _report_cancelled(as_json=as_json)
     except Exit as ended:
         return ended.exit_code
     except TyperException as error:
         return _report_usage(error, as_json=as_json)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader of our output has gone, such as `head`: nobody is left to tell.
-        sys.stderr.close()
+    except ReaderGone:
+        # The reader of our output has gone, such as `head`: nobody is left to tell. What is still in the buffer must
+        # not be tried again at the interpreter's end, which would change the exit status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            full = OutOfSpace(f"{error.filename or 'a disk'}: no space left", cure="free some space and run it again")
-            return _report(full, as_json=as_json)
-        raise
+        return _report(_from_os(error), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _from_os(error: OSError) -> InfrastructureError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpace(f"{error.filename or 'a disk'}: no space left", cure="free some space and run it again")
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return InfrastructureError(what, cure="check the path, its owner and its mode")
+
+
+def _report_cancelled(*, as_json: bool) -> int:
+    message = "stopped by a signal before there was a result"
+    if as_json:
+        print(json.dumps({"error": {"code": "cancelled", "message": message, "cure": None}}))
+    else:
+        print(f"error: {message}", file=sys.stderr)
+    return 130
 
 
 def wants_json(argv: Sequence[str]) -> bool:

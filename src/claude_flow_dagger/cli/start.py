@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from claude_flow_dagger.cli.options import Output, RunnerName
 from claude_flow_dagger.cli.show import View, make_view
 from claude_flow_dagger.cli.signals import cancel_on_signal
 from claude_flow_dagger.config import Settings
-from claude_flow_dagger.errors import InvalidJob, InvalidSource
+from claude_flow_dagger.errors import InfrastructureError, InvalidJob, InvalidSource
 from claude_flow_dagger.execution import ModelSource, Request, check_request, execute
 from claude_flow_dagger.job import AgentJob, CommandJob
 from claude_flow_dagger.result import Result
@@ -71,7 +72,10 @@ async def _execute(asked: Asked, runtime: Runtime, view: View) -> Result:
     settings = asked.settings
     with in_use(runtime), cancel_on_signal(request.cancelled):
         # Whether plain processes will do is decided by what the run holds: see `execute`.
-        runner = LocalRunner(runtime, allow_unsandboxed=True, scratch=settings.temp, ca_bundle=settings.ca_bundle)
+        # What trying out a sandbox leaves behind after a kill is swept with the runs.
+        runs = settings.cache / "runs"
+        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        runner = LocalRunner(runtime, allow_unsandboxed=True, scratch=runs, ca_bundle=settings.ca_bundle)
         return await execute(request, runner, cache=settings.cache, temp=settings.temp)
 
 
@@ -95,8 +99,25 @@ def _check(asked: Asked) -> None:
     if asked.source is None and (asked.apply or asked.in_place):
         option = "--apply" if asked.apply else "--in-place"
         raise InvalidJob(f"{option} without a source", cure="name the directory: --source DIR")
-    if asked.patch is not None and not asked.patch.parent.is_dir():
-        raise InvalidSource(f"--patch {asked.patch}: there is no directory {asked.patch.parent}", cure="make it first")
+    for option, file in (("--patch", asked.patch), ("--ledger", asked.ledger)):
+        if file is not None:
+            _check_file(f"{option} {file}", file)
+    if asked.state is not None and asked.state.exists() and not asked.state.is_dir():
+        raise InvalidSource(f"--state {asked.state}: is not a directory", cure="name a directory, or a new path")
+    if not os.access(asked.settings.temp, os.W_OK | os.X_OK):
+        raise InfrastructureError(
+            f"{asked.settings.temp}: nothing can be written there", cure="set TMPDIR to a directory of your own"
+        )
+
+
+def _check_file(what: str, file: Path) -> None:
+    """Refuse, before anything is paid for, a file that could not be written afterwards."""
+    if not file.parent.is_dir():
+        raise InvalidSource(f"{what}: there is no directory {file.parent}", cure="make it first")
+    if file.is_dir():
+        raise InvalidSource(f"{what}: is a directory", cure="name a file in it")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InvalidSource(f"{what}: cannot be written", cure="check its owner and its mode, or name another file")
 
 
 def _write_patch(path: Path, result: Result) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from claude_flow_dagger.errors import (
     ApplyConflict,
     GatewayError,
     InfrastructureError,
+    InvalidJob,
     InvalidSource,
     MissingKey,
     OutOfSpace,
@@ -28,7 +30,7 @@ from claude_flow_dagger.execution.reporter import Reporter
 from claude_flow_dagger.execution.request import Request
 from claude_flow_dagger.execution.sandboxes import Sandboxes
 from claude_flow_dagger.execution.scratch import Scratch, new_run_id, open_scratch
-from claude_flow_dagger.execution.tree import Prepared, check_source, prepare_tree
+from claude_flow_dagger.execution.tree import Prepared, Stopped, check_source, prepare_tree
 from claude_flow_dagger.gateway.wire import RunToken
 from claude_flow_dagger.job import AgentJob
 from claude_flow_dagger.masking import Masker
@@ -103,7 +105,19 @@ def check_request(request: Request) -> CheckedCommand | None:
         budget_of(request.job, None)
     if request.source is not None:
         check_source(request.source)
+    _check_no_secret(request)
     return command
+
+
+def _check_no_secret(request: Request) -> None:
+    """A key in the job would be in the sandbox: the gateway is there so that it need not be."""
+    text = request.job.model_dump_json()
+    secrets = (*request.secrets, *(request.model.secrets if request.model else ()))
+    if any(json.dumps(secret, ensure_ascii=False)[1:-1] in text for secret in secrets):
+        raise InvalidJob(
+            "the job holds a credential of this environment, and the sandbox would see it",
+            cure="take it out of the job: agents reach the model without it",
+        )
 
 
 def _check_isolation(request: Request, isolation: Isolation, reporter: Reporter) -> None:
@@ -147,8 +161,11 @@ class _Run:
     transcript: Transcript = field(default_factory=Transcript)
 
     async def to_result(self, started: datetime) -> Result:
-        tree = await prepare_tree(self.request, self.scratch, self.reporter)
         gathered = _Gathered(Outcome(ending=Ending.CANCELLED), Ledger(), Patch(b"", ()))
+        try:
+            tree = await prepare_tree(self.request, self.scratch, self.reporter)
+        except Stopped:
+            return self._result(started, gathered, self._judge(gathered))
         try:
             if not self.request.cancelled.is_set():
                 await self._work(tree, gathered)

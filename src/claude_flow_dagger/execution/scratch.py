@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from claude_flow_dagger.workspace.remove import remove_tree
 
 _LOCK: Final = "lock"
 _TEMP: Final = "temp"
+_FRESH: Final = ".new-"
+_SETTLED_S: Final = 600.0
+"""Seconds. A living process has a directory without a held lock for a moment only."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -75,7 +79,7 @@ def open_scratch(cache: Path, temp: Path, run_id: str) -> Iterator[Scratch]:
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     remove_leftovers(cache)
     # Locked before it appears among the runs: another process that looks for leftovers never sees it unlocked.
-    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=runs))
+    fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=runs))
     lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     root = runs / run_id
     try:
@@ -102,10 +106,16 @@ def remove_leftovers(cache: Path) -> list[Path]:
         What was removed.
     """
     removed = []
-    for root in sorted((cache / "runs").glob("[!.]*")):
+    for root in sorted((cache / "runs").glob("*")):
+        if root.name.startswith(_FRESH) and not _settled(root):
+            continue
         try:
             lock = os.open(root / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            # Killed before it was locked, while a sandbox was tried out, or half way through an earlier removal.
+            if _settled(root):
+                remove_tree(root)
+                removed.append(root)
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,6 +127,13 @@ def remove_leftovers(cache: Path) -> list[Path]:
         finally:
             os.close(lock)
     return removed
+
+
+def _settled(root: Path) -> bool:
+    try:
+        return time.time() - root.lstat().st_mtime > _SETTLED_S
+    except FileNotFoundError:
+        return False
 
 
 def _remove_run(root: Path) -> None:

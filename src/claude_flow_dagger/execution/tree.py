@@ -25,6 +25,10 @@ INSTRUCTIONS: Final = "CLAUDE.md"
 MAX_INSTRUCTIONS: Final = 200_000
 
 
+class Stopped(Exception):
+    """The run was cancelled while its workspace was brought in."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A workspace that is ready, and the snapshot of how it was.
@@ -112,6 +116,7 @@ async def prepare_tree(request: Request, scratch: Scratch, reporter: Reporter) -
     Raises:
         InvalidSource: the directory is missing, unreadable or too large.
         OutOfSpace: there is no room for a copy.
+        Stopped: the run was cancelled meanwhile.
     """
     workspace = await _bring_in(request, scratch, reporter)
     foreign = tuple(path for path in STATE_PATHS if (workspace / path).exists())
@@ -143,7 +148,12 @@ async def _bring_in(request: Request, scratch: Scratch, reporter: Reporter) -> P
         scratch.workspace.mkdir(mode=0o755)
         return scratch.workspace
     reporter.emit(EventType.PROGRESS, f"copying {request.source}")
-    report = await asyncio.to_thread(copy_tree, request.source, scratch.workspace)
+
+    def stop_if_cancelled(_entries: int, _bytes: int) -> None:
+        if request.cancelled.is_set():
+            raise Stopped
+
+    report = await asyncio.to_thread(copy_tree, request.source, scratch.workspace, on_progress=stop_if_cancelled)
     for notice in report.notices:
         reporter.notice(notice.code, notice.message)
     return scratch.workspace

@@ -247,4 +247,7 @@ def _writing(directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutOfSpace(f"{directory}: the disk is full", cure="free some space, or set TMPDIR") from error
-        raise SandboxError(f"{directory}: cannot be written: {error.strerror}") from error
+        raise SandboxError(
+            f"{directory}: cannot be written: {error.strerror}",
+            cure="check its owner and its mode, or set TMPDIR and XDG_CACHE_HOME to directories of your own",
+        ) from error
