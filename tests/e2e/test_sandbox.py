@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -235,3 +236,64 @@ def test_without_a_sandbox_a_script_runs_and_says_so_once(without_bubblewrap: Cl
     assert ran.json["verdict"] == "succeeded", ran.out[-1500:]
     assert [notice["code"] for notice in ran.json["notices"]].count("unsandboxed") == 1
     assert ran.json["isolation"]["network_cut"] is False
+
+
+@pytest.fixture
+def powerless() -> Cli:
+    """The command line as a user like any other: root without a single capability, which no sandbox starts for."""
+
+    def run(*words: object, env: dict[str, str]) -> Ran:
+        done = subprocess.run(
+            ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *command(*words)],
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+# The key itself is masked in what comes back, so its places are counted; the brackets keep grep from finding itself.
+FIND_KEY = r"""
+tail -f /dev/null & decoy=$!
+echo "readable: $(cat /proc/$decoy/environ 2>/dev/null | wc -c)"
+found=0
+for f in /proc/[0-9]*/environ; do
+  if cat $f 2>/dev/null | tr '\0' '\n' | grep -q "Zq[7]Zq[7]"; then found=$((found + 1)); fi; done
+echo "environ: $found"
+python3 - <<'PY' 2>&1 | tail -1
+import os, re
+pids = [p for p in os.listdir('/proc') if p.isdigit()]
+cli = [p for p in pids if b'claude_flow_dagger\0run' in open(f'/proc/{p}/cmdline', 'rb').read()]
+refused = 0
+for p in cli:
+    for name in ('environ', 'mem', 'maps', 'fd/0'):
+        try:
+            open(f'/proc/{p}/{name}', 'rb').read(1)
+        except PermissionError:
+            refused += 1
+print('all refused' if cli and refused == 4 * len(cli) else f'{refused} refused of {len(cli)}')
+PY
+kill $decoy
+"""
+
+
+@only_root
+def test_even_beside_the_command_line_its_key_cannot_be_read(
+    powerless: Cli, model: Callable[[list[str]], Model], greeter: Path
+) -> None:
+    """Watches `harden`: an agent without any sandbox, of the same user, looks into the process that holds the key."""
+    server = model([FIND_KEY])
+    ran = ask(powerless, server, greeter, "--allow-unsandboxed", "--output", "ndjson")
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert events[-1]["result"]["isolation"]["sandbox"] == "none", ran.out[-1500:]
+    assert server.keys == {KEY}
+    said = next(event["text"] for event in events if event["type"] == "tool_result")
+    # Processes of this user can be read, only that one cannot.
+    assert re.search(r"readable: [1-9]", said), said
+    assert "environ: 0\n" in said
+    assert "all refused" in said
