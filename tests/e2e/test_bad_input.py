@@ -12,8 +12,6 @@ import pytest
 
 from e2e.conftest import GREETER, Cli, command, contents, environment
 
-pytestmark = [pytest.mark.real, pytest.mark.sandbox, pytest.mark.usefixtures("runtime")]
-
 Script = Callable[[str], Path]
 TALK = "turns: [{text: I could do that.}]"
 
@@ -23,6 +21,9 @@ def bash(*lines: str) -> str:
     return f"turns: [{', '.join(turns)}, {{text: Done.}}]"
 
 
+@pytest.mark.real
+@pytest.mark.sandbox
+@pytest.mark.usefixtures("runtime")
 def test_a_workspace_of_every_kind(cli: Cli, script: Script, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("TOP SECRET")
@@ -63,6 +64,9 @@ def test_a_workspace_of_every_kind(cli: Cli, script: Script, tmp_path: Path) -> 
     assert (plain / "two\nlines").read_text() == "a\nc\n"
 
 
+@pytest.mark.real
+@pytest.mark.sandbox
+@pytest.mark.usefixtures("runtime")
 @pytest.mark.parametrize("objective", ["--help $(id) 'x' \"y\"\nsecond line ${{ z }}", "x" * 100_000])
 def test_objectives_reach_the_model_as_they_are(cli: Cli, script: Script, objective: str) -> None:
     ran = cli("run", "--model-script", script(TALK), "--output", "json", "--expect", "answer", "--", objective)
@@ -70,6 +74,9 @@ def test_objectives_reach_the_model_as_they_are(cli: Cli, script: Script, object
     assert ran.json["job"]["objective"] == objective
 
 
+@pytest.mark.real
+@pytest.mark.sandbox
+@pytest.mark.usefixtures("runtime")
 def test_a_model_without_a_price(cli: Cli, script: Script) -> None:
     words = ("x", "--strategy", "direct", "--model", "some-other-model", "--model-script", script(TALK), "-o", "json")
     refused = cli("run", *words, "--budget-usd", "1")
@@ -79,6 +86,9 @@ def test_a_model_without_a_price(cli: Cli, script: Script) -> None:
     assert (ran.json["verdict"], ran.json["ledger"]["cost_usd"]) == ("succeeded", None)
 
 
+@pytest.mark.real
+@pytest.mark.sandbox
+@pytest.mark.usefixtures("runtime")
 def test_a_source_that_changes_meanwhile_is_not_written_to(greeter: Path) -> None:
     options = ("--source", greeter, "--output", "ndjson", "--model-script", GREETER / "french.yaml")
     process = subprocess.Popen(
@@ -100,6 +110,9 @@ def test_a_source_that_changes_meanwhile_is_not_written_to(greeter: Path) -> Non
     assert contents(greeter) == before
 
 
+@pytest.mark.real
+@pytest.mark.sandbox
+@pytest.mark.usefixtures("runtime")
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk needs root to be mounted")
 def test_a_full_disk(greeter: Path, tmp_path: Path, cache_dir: Path) -> None:
     (greeter / "large").write_bytes(os.urandom(8 << 20))
@@ -127,3 +140,63 @@ def test_a_full_disk(greeter: Path, tmp_path: Path, cache_dir: Path) -> None:
     assert done.returncode == 75, done.stderr
     assert json.loads(done.stdout)["error"]["code"] == "out_of_space"
     assert contents(greeter) == before
+
+
+def refused(cli: Cli, *words: object) -> dict[str, str]:
+    """The error of a run that is refused."""
+    ran = cli("run", *words, "--output", "json")
+    assert ran.code == 2, ran.out
+    error: dict[str, str] = ran.json["error"]
+    return error
+
+
+def test_a_source_that_is_no_directory(cli: Cli, script: Script, tmp_path: Path) -> None:
+    file = script(TALK)
+    for path, why in ((tmp_path / "missing", "no such directory"), (file, "is not a directory")):
+        error = refused(cli, "x", "--source", path, "--model-script", file)
+        assert (error["code"], error["message"]) == ("invalid_source", f"{path}: {why}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("objective: x\nlimits: {wall: [\n", ":3:1: not valid YAML"),
+        ("objective: x\nfoo: 1\n", ":2:1: foo: unknown field"),
+        ("objective: x\nenv: {ANTHROPIC_API_KEY: sk-ant-in-a-file}\n", "ANTHROPIC_API_KEY"),
+    ],
+)
+def test_a_job_file_that_is_none(cli: Cli, tmp_path: Path, text: str, message: str) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(text)
+    error = refused(cli, "--file", job)
+    assert error["code"] == "invalid_job"
+    assert error["message"].startswith(f"{job}:")
+    assert message in error["message"]
+    assert "sk-ant-in-a-file" not in json.dumps(error)
+
+
+@pytest.mark.parametrize("budget", ["-1", "NaN", "inf", "much"])
+def test_a_budget_that_is_none(cli: Cli, budget: str) -> None:
+    error = refused(cli, "x", "--budget-usd", budget)
+    assert (error["code"], error["message"].split(":")[0]) == ("invalid_job", "limits.usd")
+
+
+def test_a_script_that_is_no_yaml(cli: Cli, script: Script, greeter: Path) -> None:
+    file = script("turns: [")
+    error = refused(cli, "x", "--source", greeter, "--model-script", file)
+    assert error["code"] == "invalid_script"
+    assert error["message"].startswith(f"{file}:3:1: ")
+
+
+def test_a_patch_into_a_missing_directory(cli: Cli, script: Script, greeter: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "missing" / "out.patch"
+    error = refused(cli, "x", "--source", greeter, "--model-script", script(TALK), "--patch", patch)
+    assert str(patch.parent) in error["message"]
+    assert not patch.parent.exists()
+
+
+def test_neither_key_nor_script_and_an_unknown_option(cli: Cli, greeter: Path) -> None:
+    assert refused(cli, "x", "--source", greeter)["code"] == "missing_key"
+    error = refused(cli, "x", "--nope")
+    assert error["code"] == "usage"
+    assert "--nope" in error["message"]
