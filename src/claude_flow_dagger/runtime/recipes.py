@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from claude_flow_dagger.job import Pins
+if TYPE_CHECKING:
+    # Builds of images run this without pydantic.
+    from claude_flow_dagger.job import Pins
 
 LOCKS: Final = Path(__file__).parent / "locks"
 MB: Final = 1_000_000
