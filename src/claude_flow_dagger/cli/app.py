@@ -6,6 +6,7 @@ import typer
 
 from claude_flow_dagger.cli.doctor import doctor
 from claude_flow_dagger.cli.gateway import gateway
+from claude_flow_dagger.cli.image import image
 from claude_flow_dagger.cli.info import commands, schema, version
 from claude_flow_dagger.cli.root import Root
 from claude_flow_dagger.cli.run import exec_command, run
@@ -33,6 +34,7 @@ app.command("run")(run)
 app.command("exec", context_settings={"ignore_unknown_options": False})(exec_command)
 app.command("doctor")(doctor)
 app.add_typer(runtime, name="runtime")
+app.add_typer(image, name="image")
 app.command("gateway")(gateway)
 app.command("commands")(commands)
 app.command("schema")(schema)

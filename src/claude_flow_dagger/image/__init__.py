@@ -1,0 +1,1 @@
+"""Images of the runtime: built, scanned, listed, pushed and removed, through the docker or podman client."""
