@@ -7,6 +7,7 @@
 | `CLAUDE_FLOW_DAGGER_CONFIG` | the settings file; else `$XDG_CONFIG_HOME/claude-flow-dagger/config.yaml` |
 | `CLAUDE_FLOW_DAGGER_MODEL`, `_STRATEGY`, `_NETWORK`, `_TIMEOUT`, `_BUDGET_USD`, `_MAX_TURNS`, `_MEMORY` | a job |
 | `CLAUDE_FLOW_DAGGER_RUNNER` | where jobs run |
+| `CLAUDE_FLOW_DAGGER_DAGGER_BASE` | the image that `--runner dagger` lays the runtime onto |
 | `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `NODE_EXTRA_CA_CERTS` | the way to the model and to the registries |
 | `XDG_CACHE_HOME`, `XDG_CONFIG_HOME`, `HOME`, `TMPDIR` | where things are kept |
 """
@@ -79,6 +80,7 @@ class Settings:
         oauth_token: Claude Code's OAuth token, an alternative to the key.
         auth_token: the bearer token of a compatible service.
         model_url: the model's address, if not Anthropic's own.
+        dagger_base: the image that `--runner dagger` lays the runtime onto.
         job: the fields of jobs that the file and the environment set.
     """
 
@@ -89,6 +91,7 @@ class Settings:
     auth_token: SecretStr | None = None
     model_url: str | None = None
     runner: str | None = None
+    dagger_base: str | None = None
     proxy: Proxy = field(default_factory=Proxy)
     ca_bundle: Path | None = None
     install_environment: Mapping[str, str] = field(default_factory=dict)
@@ -113,17 +116,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """
     get = {name: value for name, value in environ.items() if value.strip()}.get
     home = Path(get("HOME") or "/nonexistent")
-    config_home = Path(get("XDG_CONFIG_HOME") or home / ".config")
+    config_home = _xdg(get("XDG_CONFIG_HOME"), home / ".config")
     file = _read_file(get(f"{PREFIX}CONFIG"), config_home / NAME / "config.yaml")
     ca = next((Path(p) for p in (get("SSL_CERT_FILE"), get("NODE_EXTRA_CA_CERTS")) if p), SYSTEM_CA)
     return Settings(
-        cache=Path(get("XDG_CACHE_HOME") or home / ".cache") / NAME,
-        temp=Path(get("TMPDIR") or "/tmp"),  # noqa: S108 - only ever used through mkdtemp
+        cache=_xdg(get("XDG_CACHE_HOME"), home / ".cache") / NAME,
+        temp=Path(get("TMPDIR") or "/tmp").absolute(),  # noqa: S108 - only ever used through mkdtemp
         api_key=_secret(get("ANTHROPIC_API_KEY")),
         oauth_token=_secret(get("CLAUDE_CODE_OAUTH_TOKEN")),
         auth_token=_secret(get("ANTHROPIC_AUTH_TOKEN")),
         model_url=get("ANTHROPIC_BASE_URL") or file.model_url,
         runner=get(f"{PREFIX}RUNNER") or file.runner,
+        dagger_base=get(f"{PREFIX}DAGGER_BASE"),
         proxy=Proxy(
             https=_secret(get("HTTPS_PROXY") or get("https_proxy")), no_proxy=get("NO_PROXY") or get("no_proxy")
         ),
@@ -164,6 +168,11 @@ def _environment_job(environ: Mapping[str, str]) -> dict[str, Any]:
                 place = place.setdefault(key, {})
             place[path[-1]] = value
     return job
+
+
+def _xdg(value: str | None, default: Path) -> Path:
+    """A directory of the XDG specification, where a relative path is invalid and counts as unset."""
+    return Path(value) if value is not None and Path(value).is_absolute() else default.absolute()
 
 
 def _secret(value: str | None) -> SecretStr | None:

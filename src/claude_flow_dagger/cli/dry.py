@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 
-from claude_flow_dagger.execution.commands import check_command
+from claude_flow_dagger.execution.commands import check_command, check_network
 from claude_flow_dagger.job import AgentJob, CommandJob
 from claude_flow_dagger.masking import Masker
 from claude_flow_dagger.plan import AgentContext, Layout, ModelAccess, Plan, plan_agent, plan_command
@@ -47,5 +47,6 @@ def dry_plan(job: AgentJob | CommandJob, access: ModelAccess) -> Plan:
     if isinstance(job, AgentJob):
         return plan_agent(job, _LAYOUT, AgentContext(access=access))
     command = check_command(job)
+    check_network(command)
     given = access if command.needs_model else None
     return plan_command(command.job, _LAYOUT, prepare=command.invocation.prepare, access=given)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from claude_flow_dagger import __version__
 from claude_flow_dagger.cli.options import Output, OutputOption
+from claude_flow_dagger.cli.tables import make_table, print_table
 from claude_flow_dagger.commands import Command, catalogue, line_of
 from claude_flow_dagger.errors import UnknownCommand
 from claude_flow_dagger.job import DEFAULT_CLAUDE_FLOW, Pins
@@ -100,14 +100,12 @@ def _as_dict(command: Command) -> dict[str, object]:
 
 
 def _table(shown: list[Command], *, detailed: bool) -> None:
-    console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for column in ("command", "JSON", "exit status", "summary"):
-        table.add_column(column)
+    table = make_table("command", "JSON", "exit status", "summary")
     for item in shown:
         table.add_row(Text(item.name), Text(item.answers.value), Text(item.trust.value), Text(item.summary))
-    console.print(table)
+    print_table(table)
     if detailed:
+        console = Console(highlight=False, soft_wrap=True)
         for item in shown:
             for option in item.options:
                 short = f"-{option.short}, " if option.short else "    "

@@ -6,13 +6,12 @@ import json
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from claude_flow_dagger.cli.install import ensure_runtime
 from claude_flow_dagger.cli.options import Output, OutputOption
 from claude_flow_dagger.cli.show import make_view
+from claude_flow_dagger.cli.tables import make_table, print_table
 from claude_flow_dagger.config import take_settings
 from claude_flow_dagger.errors import InvalidJob
 from claude_flow_dagger.execution.scratch import remove_leftovers
@@ -83,14 +82,12 @@ def show(output: OutputOption = Output.TEXT) -> None:
         ]
         print(json.dumps(rows))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("what", "MB", "state", "sha256", "where"):
-        table.add_column(column, no_wrap=True)
+    table = make_table("what", "MB", "state", "sha256", "where")
     for tree in trees:
         state = ("in use" if tree.in_use else "installed") if tree.whole else "damaged"
         size, digest = Text(str(tree.size // 10**6)), Text((tree.sha256 or "")[:16])
         table.add_row(Text(tree.title), size, Text(state), digest, Text(str(tree.path)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)
 
 
 @runtime.command("prune")

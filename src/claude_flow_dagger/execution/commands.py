@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from claude_flow_dagger.commands import CheckReply, ExitTrust, Invocation, believe, check, line_of, read_answer
+from claude_flow_dagger.errors import InvalidJob
 from claude_flow_dagger.execution.sandboxes import Sandboxes
-from claude_flow_dagger.job import CommandJob
+from claude_flow_dagger.job import CommandJob, Network
 from claude_flow_dagger.plan import plan_commands
 from claude_flow_dagger.transcript import StepOutput, Transcript
 from claude_flow_dagger.verdict import CommandFinding
@@ -49,6 +50,19 @@ def check_command(job: CommandJob) -> CheckedCommand:
     """
     invocation = check(job.argv, line_of(job.pins.claude_flow))
     return CheckedCommand(job.model_copy(update={"argv": invocation.argv_to_run}), invocation)
+
+
+def check_network(command: CheckedCommand) -> None:
+    """Refuse a command that starts Claude Code and was given no way to a model.
+
+    Raises:
+        InvalidJob: its network is `none`, which means nothing at all.
+    """
+    if command.needs_model and command.job.network is Network.NONE:
+        raise InvalidJob(
+            f"`{command.invocation.command.name}` starts Claude Code, and its network is `none`",
+            cure="give it --network model (the gateway and nothing else)",
+        )
 
 
 async def run_checks(command: CheckedCommand, main: StepOutput, sandboxes: Sandboxes, workspace: Path) -> CommandResult:

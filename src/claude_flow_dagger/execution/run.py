@@ -24,7 +24,7 @@ from claude_flow_dagger.errors import (
 )
 from claude_flow_dagger.events import EventType
 from claude_flow_dagger.execution.after import read_memory, run_proof
-from claude_flow_dagger.execution.commands import CheckedCommand, check_command, run_checks
+from claude_flow_dagger.execution.commands import CheckedCommand, check_command, check_network, run_checks
 from claude_flow_dagger.execution.gatekeeper import budget_of, open_gateway
 from claude_flow_dagger.execution.reporter import Reporter
 from claude_flow_dagger.execution.request import Request
@@ -103,6 +103,8 @@ def check_request(request: Request) -> CheckedCommand | None:
                 cure="set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or give --model-script FILE",
             )
         budget_of(request.job, None)
+    if command is not None:
+        check_network(command)
     if request.source is not None:
         check_source(request.source)
     _check_no_secret(request)

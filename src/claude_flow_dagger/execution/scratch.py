@@ -75,6 +75,8 @@ def open_scratch(cache: Path, temp: Path, run_id: str) -> Iterator[Scratch]:
     Raises:
         OSError: a directory cannot be made.
     """
+    # A sandbox is made of these: bubblewrap would not find a relative one.
+    cache, temp = cache.absolute(), temp.absolute()
     runs = cache / "runs"
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     remove_leftovers(cache)

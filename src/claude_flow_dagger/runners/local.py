@@ -73,7 +73,7 @@ class LocalRunner(Runner):
     ) -> None:
         self._runtime = runtime
         self._allow_unsandboxed = allow_unsandboxed
-        self._scratch = scratch
+        self._scratch = scratch.absolute()
         self._ca_bundle = ca_bundle
         self._found: Host | Missing | None = None
 

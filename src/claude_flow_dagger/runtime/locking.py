@@ -66,6 +66,8 @@ def exclusive_if_free(path: Path) -> Iterator[bool]:
 @contextmanager
 def shared(path: Path) -> Iterator[None]:
     """Hold the lock together with other readers; waits for a writer to be done."""
+    # A cache that was moved or copied may come without its locks.
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)

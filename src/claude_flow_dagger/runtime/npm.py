@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -13,6 +14,8 @@ from claude_flow_dagger.errors import ClaudeFlowDaggerError, OutOfSpace, Runtime
 from claude_flow_dagger.runtime.platforms import Node
 from claude_flow_dagger.runtime.process import Ended, run
 
+MINDED_BY: Final = "CFD_MINDED_BY"
+"""By this variable `minder.cjs` knows whose end it waits for."""
 INSTALL_TIMEOUT_S: Final = 900.0
 COMPILE_TIMEOUT_S: Final = 1200.0
 
@@ -68,7 +71,7 @@ _CURES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
 def environment(
     node: Node, *, home: Path, npm_cache: Path, temporary: Path, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """The whole environment of an npm process. Pure but for the look at the user's npmrc."""
+    """The whole environment of an npm process; the minder in it watches this process."""
     env = {name: environ[name] for name in PASSED_ON if environ.get(name)}
     env |= {
         "PATH": str(node.executable.parent),
@@ -76,6 +79,7 @@ def environment(
         "TMPDIR": str(temporary),
         "CI": "true",
         "LANG": "C.UTF-8",
+        MINDED_BY: str(os.getpid()),
         "npm_config_cache": str(npm_cache),
     }
     npmrc = environ.get("npm_config_userconfig") or environ.get("NPM_CONFIG_USERCONFIG")

@@ -129,7 +129,7 @@ class Copier:
     def directory(self, reading: int, writing: int, path: bytes, room: Room, depth: int) -> None:
         """Copy the entries of one directory and then its mode and times; `path` is relative and ends in a slash."""
         if depth > self._limits.depth:
-            raise self._over("depth", f"directories are nested deeper than {self._limits.depth}", path)
+            raise self._over(f"directories are nested deeper than {self._limits.depth}", path)
         found = self._listed(reading, path)
         if room is Room.MODULES and any(name == b"HEAD" for name, _ in found):
             room = Room.GIT
@@ -238,22 +238,22 @@ class Copier:
     def _count(self, full: bytes) -> None:
         entries = self._files + self._directories + self._symlinks
         if entries >= self._limits.entries:
-            raise self._over("entries", f"it holds more than {self._limits.entries} files and directories", full)
+            raise self._over(f"it holds more than {self._limits.entries} files and directories", full)
         if entries % 100 == 0:
             self._tell()
 
     def _room_for(self, size: int, full: bytes) -> None:
         if self._bytes + size > self._limits.bytes:
-            raise self._over("bytes", f"it holds more than {self._limits.bytes} bytes", full)
+            raise self._over(f"it holds more than {self._limits.bytes} bytes", full)
 
     def _tell(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self._files + self._directories + self._symlinks, self._bytes)
 
-    def _over(self, limit: str, what: str, full: bytes) -> InvalidSource:
+    def _over(self, what: str, full: bytes) -> InvalidSource:
         return InvalidSource(
             f"the directory {shown(str(self._source))} is too large to copy: {what} (reached at {shown(full)})",
-            cure=f"name a smaller directory, take large parts out of it, or raise the workspace's limit of {limit}",
+            cure="name a smaller directory, or take large parts out of it",
         )
 
     def _unreadable(self, error: OSError, full: bytes) -> InvalidSource:

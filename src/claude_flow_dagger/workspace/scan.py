@@ -64,7 +64,7 @@ class Scan:
 
     def _walk(self, fd: int, prefix: bytes, stack: tuple[Rules, ...], *, hidden: bool, depth: int) -> Iterator[Found]:
         if depth > self.limits.depth:
-            raise self._over("depth", f"nested deeper than {self.limits.depth} directories", prefix)
+            raise self._over(f"nested deeper than {self.limits.depth} directories", prefix)
         try:
             found = children(fd)
         except OSError as error:
@@ -89,7 +89,7 @@ class Scan:
             elif (mode := _mode(status.st_mode)) is not None:
                 self._bytes += status.st_size
                 if self._bytes > self.limits.bytes:
-                    raise self._over("bytes", f"more than {self.limits.bytes} bytes", path)
+                    raise self._over(f"more than {self.limits.bytes} bytes", path)
                 yield Found(path, name, fd, mode, status)
             else:
                 self.notices.add("special_file", f"{shown(path)} is no part of the patch: a socket, pipe or device")
@@ -131,12 +131,12 @@ class Scan:
     def _count(self, path: bytes) -> None:
         self._entries += 1
         if self._entries > self.limits.entries:
-            raise self._over("entries", f"more than {self.limits.entries} files and directories", path)
+            raise self._over(f"more than {self.limits.entries} files and directories", path)
 
-    def _over(self, limit: str, what: str, path: bytes) -> InvalidSource:
+    def _over(self, what: str, path: bytes) -> InvalidSource:
         return InvalidSource(
             f"the workspace {shown(self.root)} cannot be compared: it holds {what} (reached at {shown(path)})",
-            cure=f"put what is built into .gitignore, or raise the workspace's limit of {limit}",
+            cure="put what is built into .gitignore",
         )
 
 
