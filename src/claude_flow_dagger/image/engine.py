@@ -190,25 +190,26 @@ def run(
         outputs.append(process.stdout.read())
 
     readers = [threading.Thread(target=read, daemon=True) for read in (read_errors, read_output)]
-    try:
-        for reader in readers:
-            reader.start()
-        if stdin and process.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.stdin.write(stdin)
-                process.stdin.close()
-        process.wait(timeout_s)
-        for reader in readers:
-            reader.join(QUICK_S)
-    except subprocess.TimeoutExpired:
-        raise InfrastructureError(
-            f"{engine.kind} {argv[0]} was not done after {timeout_s:.0f} s",
-            cure="is the daemon busy, or a registry slow?",
-        ) from None
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with process:
+        try:
+            for reader in readers:
+                reader.start()
+            if stdin and process.stdin is not None:
+                with suppress(BrokenPipeError):
+                    process.stdin.write(stdin)
+                    process.stdin.close()
+            process.wait(timeout_s)
+            for reader in readers:
+                reader.join(QUICK_S)
+        except subprocess.TimeoutExpired:
+            raise InfrastructureError(
+                f"{engine.kind} {argv[0]} was not done after {timeout_s:.0f} s",
+                cure="is the daemon busy, or a registry slow?",
+            ) from None
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return Done(process.returncode, b"".join(outputs), "\n".join(lines))
 
 
