@@ -7,6 +7,7 @@
 | `CLAUDE_FLOW_DAGGER_CONFIG` | the settings file; else `$XDG_CONFIG_HOME/claude-flow-dagger/config.yaml` |
 | `CLAUDE_FLOW_DAGGER_MODEL`, `_STRATEGY`, `_NETWORK`, `_TIMEOUT`, `_BUDGET_USD`, `_MAX_TURNS`, `_MEMORY` | a job |
 | `CLAUDE_FLOW_DAGGER_RUNNER` | where jobs run |
+| `DOCKER_HOST`, `XDG_RUNTIME_DIR` | where the daemon of `--runner container` listens, if not at a usual place |
 | `CLAUDE_FLOW_DAGGER_DAGGER_BASE` | the image that `--runner dagger` lays the runtime onto |
 | `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `NODE_EXTRA_CA_CERTS` | the way to the model and to the registries |
 | `XDG_CACHE_HOME`, `XDG_CONFIG_HOME`, `HOME`, `TMPDIR` | where things are kept |
@@ -80,6 +81,9 @@ class Settings:
         oauth_token: Claude Code's OAuth token, an alternative to the key.
         auth_token: the bearer token of a compatible service.
         model_url: the model's address, if not Anthropic's own.
+        home: the user's home directory.
+        docker_host: the container daemon's address, if not one of the usual ones.
+        runtime_directory: where rootless daemons have their sockets.
         dagger_base: the image that `--runner dagger` lays the runtime onto.
         job: the fields of jobs that the file and the environment set.
     """
@@ -91,6 +95,9 @@ class Settings:
     auth_token: SecretStr | None = None
     model_url: str | None = None
     runner: str | None = None
+    home: Path = Path("/nonexistent")
+    docker_host: str | None = None
+    runtime_directory: Path | None = None
     dagger_base: str | None = None
     proxy: Proxy = field(default_factory=Proxy)
     ca_bundle: Path | None = None
@@ -127,6 +134,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         auth_token=_secret(get("ANTHROPIC_AUTH_TOKEN")),
         model_url=get("ANTHROPIC_BASE_URL") or file.model_url,
         runner=get(f"{PREFIX}RUNNER") or file.runner,
+        home=home,
+        docker_host=get("DOCKER_HOST"),
+        runtime_directory=Path(runtime) if (runtime := get("XDG_RUNTIME_DIR")) else None,
         dagger_base=get(f"{PREFIX}DAGGER_BASE"),
         proxy=Proxy(
             https=_secret(get("HTTPS_PROXY") or get("https_proxy")), no_proxy=get("NO_PROXY") or get("no_proxy")

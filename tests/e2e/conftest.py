@@ -18,7 +18,7 @@ from claude_flow_dagger.runtime.install import Runtime
 
 ROOT = Path(__file__).parents[2]
 GREETER = ROOT / "examples" / "greeter"
-PASSED_ON = ("XDG_CACHE_HOME", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TMPDIR")
+PASSED_ON = ("XDG_CACHE_HOME", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TMPDIR", "DOCKER_HOST")
 TIMEOUT_S = 240
 
 
@@ -39,6 +39,31 @@ class Ran:
 Cli = Callable[..., Ran]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the jobs of a test run: what a command line says for it, and what its results say of it.
+
+    Args:
+        options: of `run` and `exec`.
+        isolation: as in the result.
+        own: paths that are there and hold nothing of this machine.
+    """
+
+    options: tuple[str, ...]
+    isolation: dict[str, object]
+    own: frozenset[str] = frozenset()
+
+    def placed(self, words: tuple[object, ...]) -> tuple[object, ...]:
+        """A command line with its options, if it is one that starts a run."""
+        return (words[0], *self.options, *words[1:]) if words[0] in ("run", "exec") else words
+
+
+@pytest.fixture(scope="session")
+def place() -> Place:
+    """The local runner; the tests of other runners have a fixture of this name, and use the same tests."""
+    return Place((), {"runner": "local", "sandbox": "bubblewrap", "network_cut": True, "detail": ""})
+
+
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
@@ -50,10 +75,10 @@ def command(*words: object) -> list[str]:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(tmp_path: Path, place: Place) -> Cli:
     def run(*words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ran:
         done = subprocess.run(
-            command(*words),
+            command(*place.placed(words)),
             env=environment(env or {}),
             cwd=cwd or tmp_path,
             stdin=subprocess.DEVNULL,
@@ -90,4 +115,4 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
-__all__ = ["GREETER", "ROOT", "Cli", "Ran", "Runtime", "command", "contents", "environment"]
+__all__ = ["GREETER", "ROOT", "Cli", "Place", "Ran", "Runtime", "command", "contents", "environment"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from claude_flow_dagger.runtime.install import Runtime
-from e2e.conftest import GREETER, Cli, contents
+from e2e.conftest import GREETER, Cli, Place, contents
 
 pytestmark = [pytest.mark.real, pytest.mark.sandbox, pytest.mark.usefixtures("runtime")]
 
@@ -19,7 +19,7 @@ TALK = "turns: [{text: I could do that.}]"
 
 
 @pytest.mark.parametrize("strategy", ["hive-mind", "direct"])
-def test_the_first_command(cli: Cli, greeter: Path, runtime: Runtime, strategy: str) -> None:
+def test_the_first_command(cli: Cli, place: Place, greeter: Path, runtime: Runtime, strategy: str) -> None:
     before = contents(greeter)
     words = ("Greet in French too", "--source", greeter, "--model-script", GREETER / "french.yaml")
     ran = cli("run", *words, "--strategy", strategy, "--output", "json")
@@ -42,7 +42,7 @@ def test_the_first_command(cli: Cli, greeter: Path, runtime: Runtime, strategy: 
     assert [(item["namespace"], item["key"]) for item in result["memory"]] == [("default", "greeter/languages")]
     assert "GREETINGS" in result["memory"][0]["value"]
     assert {change["path"] for change in result["changes"]} == {"greet.js", "greet.test.js"}
-    assert result["isolation"] == {"runner": "local", "sandbox": "bubblewrap", "network_cut": True, "detail": ""}
+    assert result["isolation"] == place.isolation
     assert result["peak_memory"] > 50 * 1024**2
 
 

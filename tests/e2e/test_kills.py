@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from claude_flow_dagger.execution.scratch import remove_leftovers
-from e2e.conftest import TIMEOUT_S, Cli, command, contents, environment
+from e2e.conftest import TIMEOUT_S, Cli, Place, command, contents, environment
 
 pytestmark = [pytest.mark.real, pytest.mark.sandbox, pytest.mark.usefixtures("runtime")]
 
@@ -89,7 +89,7 @@ class Running:
 
 
 @pytest.fixture
-def run(greeter: Path) -> Iterator[Any]:
+def run(greeter: Path, place: Place) -> Iterator[Any]:
     temp = Path(tempfile.mkdtemp(prefix="k", dir="/tmp"))
     script = temp / "script.yaml"
     script.write_text(SCRIPT)
@@ -99,7 +99,7 @@ def run(greeter: Path) -> Iterator[Any]:
         marker = f"mark-{uuid.uuid4().hex}"
         options = ("--source", greeter, "--model-script", script, "--env", f"MARKER={marker}", "--output", "ndjson")
         process = subprocess.Popen(
-            command("run", "x", "--apply", *options, *words),
+            command("run", *place.options, "x", "--apply", *options, *words),
             env=environment({"TMPDIR": str(temp), **{name: str(temp / place) for name, place in env.items()}}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -117,17 +117,17 @@ def run(greeter: Path) -> Iterator[Any]:
     shutil.rmtree(temp)
 
 
-def moment(running: Running, chance: random.Random, soak: bool) -> None:
+def moment(running: Running, chance: random.Random, soak: bool, phases: Sequence[str] = PHASES) -> None:
     """Wait for a seeded moment of the run: the beginning of a phase, and a part of a second more."""
-    running.until(chance.choice(PHASES))
+    running.until(chance.choice(phases))
     # Not a synchronisation: the random part of the moment.
     time.sleep(chance.uniform(0, 1.5 if soak else 0.4))
 
 
-def check_kill(run: Any, greeter: Path, cache_dir: Path, seed: int, soak: bool) -> None:
+def check_kill(run: Any, greeter: Path, cache_dir: Path, seed: int, soak: bool, phases: Sequence[str] = PHASES) -> None:
     before = contents(greeter)
     running = run()
-    moment(running, random.Random(seed), soak)
+    moment(running, random.Random(seed), soak, phases)
     running.process.kill()
     running.process.wait(TIMEOUT_S)
     running.gone()

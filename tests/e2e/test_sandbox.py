@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from e2e.conftest import GREETER, TIMEOUT_S, Cli, Ran, command, environment
+from e2e.conftest import GREETER, TIMEOUT_S, Cli, Place, Ran, command, environment
 
 pytestmark = [pytest.mark.real, pytest.mark.sandbox, pytest.mark.usefixtures("runtime")]
 
@@ -30,7 +30,8 @@ LOOK = r"""
 echo "== env"; env
 echo "== environ"; cat /proc/*/environ 2>/dev/null | tr '\0' '\n'
 echo "== cmdline"; cat /proc/*/cmdline 2>/dev/null | tr '\0' ' '
-echo "== files"; grep -rIl --exclude-dir=proc --exclude-dir=usr --exclude-dir=opt "Zq[7]Zq[7]" / 2>/dev/null | head
+out="--exclude-dir=proc --exclude-dir=sys --exclude-dir=usr --exclude-dir=opt"
+echo "== files"; grep -rIl $out "Zq[7]Zq[7]" / 2>/dev/null | head
 for f in /etc/shadow /root /home/agent/../../root /run/docker.sock /var/run/docker.sock /var/lib /opt/wheels; do
   [ -e "$f" ] && echo "SE""EN $f"; done
 echo "== processes"; ls /proc | grep -c '^[0-9]'
@@ -147,7 +148,7 @@ def ask(cli: Cli, server: Model, source: Path, *words: object, **env: str) -> Ra
 
 
 def test_the_key_is_nowhere_and_nothing_but_the_gateway_answers(
-    cli: Cli, model: Callable[[list[str]], Model], greeter: Path, tmp_path: Path
+    cli: Cli, place: Place, model: Callable[[list[str]], Model], greeter: Path, tmp_path: Path
 ) -> None:
     (greeter / "connect.cjs").write_text(CONNECT)
     state, ledger, patch = tmp_path / "state", tmp_path / "ledger.jsonl", tmp_path / "patch"
@@ -172,9 +173,11 @@ def test_the_key_is_nowhere_and_nothing_but_the_gateway_answers(
     assert "stolen.txt" in result["patch"]
     assert not [path for path in state.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     # And it was in nothing that the sandbox could read, before the model said it.
-    assert "== files\n== processes" in look
+    files = look.partition("== files\n")[2].partition("== processes")[0].splitlines()
+    assert [line for line in files if not line.startswith("SEEN ")] == []
     assert "ANTHROPIC_API_KEY=***" in look  # the run's own token, masked as well
-    for sign in ("SEEN", "WROTE", "MOUNTED", "NEW USER NAMESPACE", "--model-url", "warden.py"):
+    assert {line.split()[1] for line in look.splitlines() if line.startswith("SEEN")} <= place.own
+    for sign in ("WROTE", "MOUNTED", "NEW USER NAMESPACE", "--model-url", "warden.py"):
         assert sign not in look
     assert "1001\n" in look
     assert "CapEff:\t0000000000000000" in look

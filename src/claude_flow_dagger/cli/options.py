@@ -24,6 +24,7 @@ class RunnerName(StrEnum):
     """Where jobs run."""
 
     LOCAL = "local"
+    CONTAINER = "container"
 
 
 def choose_runner(argument: RunnerName | None, setting: str | None) -> RunnerName:
@@ -60,6 +61,21 @@ File = Annotated[
     typer.Option("--file", "-f", help="Job file (YAML or JSON). Arguments win over it.", metavar="JOB.yaml"),
 ]
 Runner = Annotated[RunnerName | None, typer.Option("--runner", help="Where the job runs. [default: local]")]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        "--image", help="With --runner container: your own image; the runtime is laid onto it.", metavar="IMAGE"
+    ),
+]
+SetUp = Annotated[
+    str | None,
+    typer.Option(
+        "--setup", help="Prepares the image: a shell command, as root, with network. Done once, kept.", metavar="CMD"
+    ),
+]
+OciRuntime = Annotated[
+    str | None, typer.Option("--runtime", help="The daemon's runtime for the sandbox, such as runsc.", metavar="NAME")
+]
 Strategy = Annotated[
     StrategyName | None,
     typer.Option("--strategy", help="hive-mind: claude-flow's own coordination. direct: Claude Code with its tools."),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from claude_flow_dagger.cli import options as o
+from claude_flow_dagger.cli.container import ContainerOptions
 from claude_flow_dagger.cli.dry import print_plan
 from claude_flow_dagger.cli.layers import build_job, parse_env
 from claude_flow_dagger.cli.model import choose_model
@@ -21,6 +22,9 @@ def run(
     in_place: o.InPlace = False,
     file: o.File = None,
     runner: o.Runner = None,
+    image: o.Image = None,
+    setup: o.SetUp = None,
+    oci_runtime: o.OciRuntime = None,
     strategy: o.Strategy = None,
     topology: o.TopologyOption = None,
     agents: o.Agents = None,
@@ -77,6 +81,7 @@ def run(
     asked = Asked(
         settings=settings,
         runner=o.choose_runner(runner, settings.runner),
+        container=ContainerOptions(image=image, setup=setup, runtime=oci_runtime),
         job=job,
         model=choose_model(settings, model_script, model_url),
         source=source,
@@ -98,6 +103,9 @@ def exec_command(
     source: o.Source = None,
     in_place: o.InPlace = False,
     runner: o.Runner = None,
+    image: o.Image = None,
+    setup: o.SetUp = None,
+    oci_runtime: o.OciRuntime = None,
     model_script: o.ModelScript = None,
     model_url: o.ModelUrl = None,
     budget_usd: o.BudgetUsd = None,
@@ -134,6 +142,7 @@ def exec_command(
     asked = Asked(
         settings=settings,
         runner=o.choose_runner(runner, settings.runner),
+        container=ContainerOptions(image=image, setup=setup, runtime=oci_runtime),
         job=job,
         model=choose_model(settings, model_script, model_url),
         source=source,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from rich.text import Text
 
+from claude_flow_dagger.cli.container import sweep_daemon
 from claude_flow_dagger.cli.install import ensure_runtime
 from claude_flow_dagger.cli.options import Output, OutputOption
 from claude_flow_dagger.cli.show import make_view
 from claude_flow_dagger.cli.tables import make_table, print_table
 from claude_flow_dagger.config import take_settings
-from claude_flow_dagger.errors import InvalidJob
+from claude_flow_dagger.errors import InvalidJob, SandboxError
 from claude_flow_dagger.execution.scratch import remove_leftovers
 from claude_flow_dagger.job import DEFAULT_CLAUDE_FLOW, Pins
 from claude_flow_dagger.runtime.install import prune as prune_trees
@@ -95,9 +98,19 @@ def prune(
     everything: Annotated[bool, typer.Option("--all", help="Also the versions that are pinned now.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Remove versions that are not pinned any more, and what killed runs and installs left. What is in use stays."""
+    """Remove versions that are not pinned any more, and what killed runs and installs left. What is in use stays.
+
+    Containers and volumes of killed runs go too, where a daemon answers; images have `image prune`.
+    """
     settings = take_settings()
-    removed = [*prune_trees(settings.cache, None if everything else Pins()), *remove_leftovers(settings.cache)]
+    removed: list[Path | str] = [
+        *prune_trees(settings.cache, None if everything else Pins()),
+        *remove_leftovers(settings.cache),
+    ]
+    try:
+        removed += sweep_daemon(settings)
+    except SandboxError as problem:
+        print(f"containers were not looked at: {problem.message}", file=sys.stderr)
     if output is Output.TEXT:
         for path in removed:
             print(f"removed {path}")

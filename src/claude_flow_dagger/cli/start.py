@@ -6,12 +6,13 @@ import asyncio
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from claude_flow_dagger.cli.container import ContainerOptions
 from claude_flow_dagger.cli.harden import harden
-from claude_flow_dagger.cli.install import ensure_runtime
 from claude_flow_dagger.cli.options import Output, RunnerName
+from claude_flow_dagger.cli.places import Wanted, open_runner, prepare
 from claude_flow_dagger.cli.show import View, make_view
 from claude_flow_dagger.cli.signals import cancel_on_signal
 from claude_flow_dagger.config import Settings
@@ -19,8 +20,7 @@ from claude_flow_dagger.errors import InfrastructureError, InvalidJob, InvalidSo
 from claude_flow_dagger.execution import ModelSource, Request, check_request, execute
 from claude_flow_dagger.job import AgentJob, CommandJob
 from claude_flow_dagger.result import Result
-from claude_flow_dagger.runners.local import LocalRunner
-from claude_flow_dagger.runtime.install import Runtime, in_use
+from claude_flow_dagger.runtime.install import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Asked:
 
     settings: Settings
     runner: RunnerName
+    container: ContainerOptions
     job: AgentJob | CommandJob
     model: ModelSource | None
     source: Path | None
@@ -56,27 +57,28 @@ def start(asked: Asked) -> int:
     view = make_view(asked.output)
     with view:
         # Whatever can be refused is refused before minutes go into an installation.
-        request = _request(asked, {}, view)
-        check_request(request)
-        with_claude = isinstance(asked.job, AgentJob) or asked.model is not None
-        runtime = ensure_runtime(asked.settings, asked.job.pins, with_claude=with_claude, view=view)
-        result = asyncio.run(_execute(asked, runtime, view))
+        check_request(_request(asked, {}, view))
+        wanted = Wanted(
+            runner=asked.runner,
+            container=asked.container,
+            pins=asked.job.pins,
+            with_claude=isinstance(asked.job, AgentJob) or asked.model is not None,
+        )
+        wanted.check()
+        prepared = prepare(wanted, asked.settings, view)
+        result = asyncio.run(_execute(asked, wanted, prepared, view))
     if asked.patch is not None:
         _write_patch(asked.patch, result)
     view.result(result)
     return result.exit_code
 
 
-async def _execute(asked: Asked, runtime: Runtime, view: View) -> Result:
-    request = _request(asked, runtime.versions, view)
-    settings = asked.settings
-    with in_use(runtime), cancel_on_signal(request.cancelled):
-        # Whether plain processes will do is decided by what the run holds: see `execute`.
-        # What trying out a sandbox leaves behind after a kill is swept with the runs.
-        runs = settings.cache / "runs"
-        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        runner = LocalRunner(runtime, allow_unsandboxed=True, scratch=runs, ca_bundle=settings.ca_bundle)
-        return await execute(request, runner, cache=settings.cache, temp=settings.temp)
+async def _execute(asked: Asked, wanted: Wanted, prepared: Runtime | str, view: View) -> Result:
+    settings, cancelled = asked.settings, asyncio.Event()
+    with cancel_on_signal(cancelled):
+        async with open_runner(wanted, prepared, settings) as (runner, versions):
+            request = replace(_request(asked, versions, view), cancelled=cancelled)
+            return await execute(request, runner, cache=settings.cache, temp=settings.temp)
 
 
 def _request(asked: Asked, versions: Mapping[str, str], view: View) -> Request:

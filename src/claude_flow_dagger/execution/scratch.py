@@ -131,6 +131,27 @@ def remove_leftovers(cache: Path) -> list[Path]:
     return removed
 
 
+def living_runs(cache: Path) -> set[str]:
+    """The ids of the runs whose process lives: those that hold their lock.
+
+    Args:
+        cache: the user's cache directory for this program.
+    """
+    living = set()
+    for root in (cache / "runs").glob("*"):
+        try:
+            lock = os.open(root / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue  # not a run yet, or no longer
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            living.add(root.name)
+        finally:
+            os.close(lock)
+    return living
+
+
 def _settled(root: Path) -> bool:
     try:
         return time.time() - root.lstat().st_mtime > _SETTLED_S

@@ -46,9 +46,10 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class Exited:
-    """The entrypoint ended with this exit status."""
+    """The entrypoint ended with this exit status; the kernel had refused so many processes, where that can be told."""
 
     code: int
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def parse_frame(raw: bytes) -> Frame:
         case {"frame": "end", "step": str(step), "code": int(code)}:
             return StepEnded(step, code)
         case {"frame": "exit", "code": int(code)}:
-            return Exited(code)
+            refused = data.get("refused", 0)
+            return Exited(code, refused if isinstance(refused, int) else 0)
         case _:
             return Noise(text)

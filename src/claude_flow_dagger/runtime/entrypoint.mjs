@@ -143,6 +143,18 @@ function write(file, content, mode) {
   fs.renameSync(beside, file);
 }
 
+/** How often the kernel has refused a process to this container's control group; 0 where there is none to be read. */
+function refusedProcesses() {
+  for (const file of ["/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"]) {
+    try {
+      return Number(/^max (\d+)$/m.exec(fs.readFileSync(file, "utf8"))?.[1] ?? 0);
+    } catch {
+      continue; // the other version, or a sandbox without control groups
+    }
+  }
+  return 0;
+}
+
 class Entrypoint {
   constructor(planPath) {
     this.control = path.dirname(path.resolve(planPath));
@@ -183,7 +195,9 @@ class Entrypoint {
       process.stderr.write(`entrypoint: exit.json: ${error.message}\n`); // the status still goes out as a frame
     }
     if (code !== EXIT.unread) {
-      await Promise.race([this.out.last({ frame: "exit", code }), sleep(LAST_WORDS_MS)]);
+      const refused = refusedProcesses();
+      const frame = { frame: "exit", code, ...(refused > 0 && { refused }) };
+      await Promise.race([this.out.last(frame), sleep(LAST_WORDS_MS)]);
     }
     process.exit(code);
   }

@@ -38,7 +38,7 @@ COPY --from=runtime /opt/claude-flow-dagger /opt/claude-flow-dagger
 COPY user.sh /tmp/claude-flow-dagger-user.sh
 RUN set -eu; \
     sh /tmp/claude-flow-dagger-user.sh; rm /tmp/claude-flow-dagger-user.sh; \
-    /opt/claude-flow-dagger/node/bin/node --version >/dev/null || { \
+    env -i /opt/claude-flow-dagger/node/bin/node --version >/dev/null || { \
         echo "claude-flow-dagger: the runtime's Node does not run on this image (another C library, or no libstdc++)" >&2; exit 71; }; \
     command -v git >/dev/null || { echo "claude-flow-dagger: this image has no git, which agents need" >&2; exit 72; }
 ARG LAYOUT=

@@ -4,6 +4,8 @@ set -eu
 grep -q '^[^:]*:[^:]*:1001:' /etc/passwd || echo 'agent:x:1001:1001:agent:/home/agent:/bin/sh' >>/etc/passwd
 grep -q '^[^:]*:[^:]*:1001:' /etc/group || echo 'agent:x:1001:' >>/etc/group
 mkdir -p /home/agent /workspace /run/cfd
+# A run's volumes take their owner and mode from these two, and would take what is in them as well.
+find /workspace /run/cfd -mindepth 1 -delete
 chown 1001:1001 /home/agent /workspace /run/cfd
 chmod 0700 /home/agent /run/cfd
 # Nobody in here needs another's rights.

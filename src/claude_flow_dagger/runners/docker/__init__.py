@@ -1,0 +1,1 @@
+"""Parts of the container runner: Docker's API, which Podman's socket speaks as well."""
