@@ -15,6 +15,7 @@ from e2e.conftest import Place, cli, greeter, script
 from e2e.test_kills import run
 from e2e.test_sandbox import model
 from image.image_support import docker, request_for
+from kinds import required
 
 # Debian's own directories; the tests look at what is in them.
 OWN = frozenset({"/root", "/home/agent/../../root", "/var/lib", "/etc/shadow"})
@@ -41,14 +42,18 @@ Left = Callable[[], set[str]]
 
 
 def listed(engine: Engine) -> set[str]:
-    """Every container, volume and network that the daemon has."""
+    """Every container, volume and network that the daemon has; where it may not be the tests' own, only ours."""
+    everything = "docker" in required()
     commands = {
         "container": ("ps", "--all", "--no-trunc", "--format", "{{.Names}}"),
         "volume": ("volume", "ls", "--format", "{{.Name}}"),
         "network": ("network", "ls", "--format", "{{.Name}}"),
     }
     return {
-        f"{kind} {name}" for kind, argv in commands.items() for name in docker(engine, *argv).stdout.split() if name
+        f"{kind} {name}"
+        for kind, argv in commands.items()
+        for name in docker(engine, *argv).stdout.split()
+        if everything or name.startswith("cfd-")
     }
 
 

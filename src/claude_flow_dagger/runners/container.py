@@ -1,7 +1,8 @@
-"""Runs in containers of a Docker or Podman daemon on this machine.
+"""Runs in containers of a Docker or Podman daemon.
 
 The workspace goes into a volume and comes back out of it as a tar stream, so that nothing of this machine but the
-gateway's socket and the paths of `--mount` is in reach, and the container's files never belong to anybody here.
+gateway's socket and the paths of `--mount` is in reach, and the container's files never belong to anybody here. Where
+the daemon does not share this machine's file system, the socket is carried to it by a relay.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from claude_flow_dagger.errors import UnsafeRun
+from claude_flow_dagger.errors import RefusedInput, UnsafeRun
 from claude_flow_dagger.job import Limits, Network
 from claude_flow_dagger.plan import Layout
 from claude_flow_dagger.result import Ending, Isolation, Outcome
@@ -29,13 +31,16 @@ from claude_flow_dagger.runners.docker.image import RuntimeImage
 from claude_flow_dagger.runners.docker.lease import lease, open_socket
 from claude_flow_dagger.runners.docker.pack import pack_directory, pack_file
 from claude_flow_dagger.runners.docker.probe import PROBE, PROBE_MEMORY, PROBE_S, SCRIPT, judge_probe, missing_limits
-from claude_flow_dagger.runners.docker.problems import explain_start
+from claude_flow_dagger.runners.docker.problems import NotHere, explain_start
+from claude_flow_dagger.runners.docker.relay import relay
 from claude_flow_dagger.runners.docker.spec import (
     LEASE,
+    RELAYED,
     Contents,
     Names,
     container_config,
     leased,
+    relayed,
     stop_seconds,
 )
 from claude_flow_dagger.runners.docker.transfer import fetch, send
@@ -71,6 +76,8 @@ class ContainerRunner(Runner):
         self._owner = owner
         self._temp = temp
         self._runtime = runtime
+        # Until a probe tells better: a daemon behind a port is on another machine.
+        self._relayed = not engine.address.startswith("unix://")
 
     async def isolation(self) -> Isolation:
         """What holds a sandbox here, seen from inside one that is started for it.
@@ -85,7 +92,14 @@ class ContainerRunner(Runner):
                 f"--runtime {self._runtime}: the daemon at {engine.address} has no such runtime",
                 cure=f"name one that it has: {', '.join(engine.runtimes)}",
             )
-        held = judge_probe(await self._probe(), engine.address)
+        try:
+            held = judge_probe(await self._probe(), engine.address)
+        except NotHere:
+            if self._relayed:
+                raise
+            # In a virtual machine, or beside a container that this runs in.
+            self._relayed = True
+            held = judge_probe(await self._probe(), engine.address)
         detail = "; ".join(filter(None, (held.detail, missing_limits(engine.info))))
         return Isolation(runner=self.name, sandbox=engine.kind, network_cut=held.network_cut, detail=detail)
 
@@ -108,25 +122,34 @@ class ContainerRunner(Runner):
         """
         names = Names(sandbox.run_id, sandbox.purpose, self._owner)
         mounts = check_mounts(sandbox.mounts, Path.home())
+        if mounts and self._relayed:
+            raise RefusedInput(
+                f"mount {mounts[0][1]}: the daemon at {self._engine.address} does not see this machine's files",
+                cure="copy it into the workspace, or into an image (--image)",
+            )
         async with AsyncExitStack() as stack:
             socket = sandbox.gateway
+            plan, place = leased(sandbox.plan, sandbox.gateway)
             if socket is None:
                 socket = await stack.enter_async_context(lease(sandbox.control / "lease.sock"))
-            else:
+            elif not self._relayed:
                 open_socket(socket)
+            offered = await self._offer(stack, names, socket, place)
+            plan = relayed(plan) if offered is None else plan
+            contents = Contents(socket=offered, mounts=mounts, runtime=self._runtime)
             try:
-                return await self._run(
-                    sandbox,
-                    on_frame,
-                    names,
-                    Contents(
-                        socket=(socket, leased(sandbox.plan, sandbox.gateway)[1]), mounts=mounts, runtime=self._runtime
-                    ),
-                )
+                return await self._run(replace(sandbox, plan=plan), on_frame, names, contents)
             except DaemonSays as says:
                 raise explain_start(f"container {names.container}", says.answer) from says
             finally:
                 await self._clean_up(names)
+
+    async def _offer(self, stack: AsyncExitStack, names: Names, socket: Path, place: str) -> tuple[Path, str] | None:
+        """The socket as a container gets it: bound to its place or, where it can't be, None and a relay that runs."""
+        if not self._relayed:
+            return socket, place
+        await stack.enter_async_context(relay(self._engine, self._image, names, socket))
+        return None
 
     async def _run(
         self, sandbox: Sandbox, on_frame: Callable[[Frame], None], names: Names, contents: Contents
@@ -149,7 +172,7 @@ class ContainerRunner(Runner):
         return outcome
 
     async def _start(self, sandbox: Sandbox, names: Names, contents: Contents) -> str:
-        plan, _ = leased(sandbox.plan, sandbox.gateway)
+        plan = sandbox.plan
         layout = self._image.layout()
         config = container_config(
             self._image,
@@ -192,13 +215,15 @@ class ContainerRunner(Runner):
         directory = Path(tempfile.mkdtemp(prefix="cfd-", dir=self._temp))
         said: list[str] = []
         try:
-            async with lease(directory / "lease.sock") as socket:
-                contents = Contents(socket=(socket, LEASE), runtime=self._runtime, volumes=False)
+            async with AsyncExitStack() as stack:
+                socket = await stack.enter_async_context(lease(directory / "lease.sock"))
+                offered = await self._offer(stack, names, socket, LEASE)
+                contents = Contents(socket=offered, runtime=self._runtime, volumes=False)
                 config = container_config(
                     self._image,
                     names,
                     contents,
-                    command=(self._image.layout().node, "-e", SCRIPT),
+                    command=(self._image.layout().node, "-e", SCRIPT, "--", offered[1] if offered else RELAYED),
                     limits=Limits(memory=PROBE_MEMORY, cpus=min(1.0, float(os.cpu_count() or 1)), pids=64),
                     network=Network.NONE,
                 )

@@ -9,32 +9,31 @@ from typing import Any, Final
 
 from claude_flow_dagger.errors import SandboxError, UnsafeRun
 from claude_flow_dagger.runners.bubblewrap import UID
-from claude_flow_dagger.runners.docker.problems import LOCAL_ONLY
-from claude_flow_dagger.runners.docker.spec import LEASE
+from claude_flow_dagger.runners.docker.problems import NotHere
 
 PROBE: Final = "probe"
 """A probe's id instead of a run's: `probe-PID-RANDOM`, PID being of the process that waits for it."""
 PROBE_S: Final = 60.0
 PROBE_MEMORY: Final = 256 * 1024**2
 
-SCRIPT: Final = f"""
+SCRIPT: Final = """
 const fs = require("fs"), net = require("net");
-const read = (file) => {{ try {{ return fs.readFileSync(file, "utf8"); }} catch {{ return ""; }} }};
+const read = (file) => { try { return fs.readFileSync(file, "utf8"); } catch { return ""; } };
 const status = read("/proc/self/status");
 const field = (name) => (status.match(new RegExp("^" + name + ":\\\\s*(\\\\S+)", "m")) ?? [])[1] ?? "";
-const writable = (directory) => {{
-  try {{ fs.writeFileSync(directory + "/.cfd-probe", ""); fs.unlinkSync(directory + "/.cfd-probe"); return true; }}
-  catch {{ return false; }}
-}};
-const say = (socket) => {{
-  console.log(JSON.stringify({{
+const writable = (directory) => {
+  try { fs.writeFileSync(directory + "/.cfd-probe", ""); fs.unlinkSync(directory + "/.cfd-probe"); return true; }
+  catch { return false; }
+};
+const say = (socket) => {
+  console.log(JSON.stringify({
     uid: process.getuid(), capabilities: field("CapEff"), privileges: field("NoNewPrivs"), seccomp: field("Seccomp"),
     networks: read("/proc/net/dev").split("\\n").slice(2).map((l) => l.split(":")[0].trim()).filter(Boolean),
     root: writable("/") || writable("/usr"), socket,
-  }}));
+  }));
   process.exit(0);
-}};
-const probe = net.connect({{ path: "{LEASE}" }});
+};
+const probe = net.connect({ path: process.argv.at(-1) });
 probe.on("connect", () => say(""));
 probe.on("error", (error) => say(error.code ?? String(error)));
 setTimeout(() => say("it does not answer"), 3000);
@@ -62,7 +61,8 @@ def judge_probe(said: str, address: str) -> Held:
         address: the daemon's, for messages.
 
     Raises:
-        SandboxError: it said nothing, or the gateway's socket cannot be reached from inside.
+        SandboxError: it said nothing.
+        NotHere: a socket of this machine cannot be reached from inside.
         UnsafeRun: a fence is missing.
     """
     try:
@@ -70,9 +70,7 @@ def judge_probe(said: str, address: str) -> Held:
     except ValueError:
         raise SandboxError(f"{address}: a container started there says nothing of use: {said[:200]!r}") from None
     if seen["socket"]:
-        raise SandboxError(
-            f"{address}: a container there cannot reach a socket of this machine ({seen['socket']})", cure=LOCAL_ONLY
-        )
+        raise NotHere(f"{address}: a container there cannot reach a socket of this machine ({seen['socket']})")
     fences = (
         (seen["uid"] == UID, f"runs as user {seen['uid']} instead of {UID}"),
         (not str(seen["capabilities"]).strip("0"), f"has capabilities ({seen['capabilities']})"),

@@ -23,6 +23,10 @@ _TRANSIENT: Final = (
 )
 
 
+class NotHere(SandboxError):
+    """The daemon does not share this machine's file system: it is in a virtual machine, or on another machine."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer that is no success.
@@ -98,14 +102,8 @@ def explain_start(what: str, answer: Answer) -> ClaudeFlowDaggerError:
     if "unknown or invalid runtime" in text or "unknown runtime" in text or "invalid runtime name" in text:
         return UnsafeRun(f"{what}: {answer.text}", cure="name a runtime that the daemon knows: docker info")
     if any(sign in text for sign in ("bind source path does not exist", "statfs ", "error mounting")):
-        return SandboxError(f"{what}: the daemon does not see this machine's files: {answer.text}", cure=LOCAL_ONLY)
+        return NotHere(f"{what}: the daemon does not see this machine's files: {answer.text}")
     return SandboxError(f"{what}: {answer.text}")
-
-
-LOCAL_ONLY: Final = (
-    "use a daemon that runs on this machine itself; one on another machine, in a virtual machine (Docker Desktop) or "
-    "beside a container that this runs in cannot reach the gateway's socket, and a gateway container isn't there yet"
-)
 
 
 def _registry(image: str) -> str:

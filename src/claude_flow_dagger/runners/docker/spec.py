@@ -18,6 +18,11 @@ PURPOSE: Final = f"{LABEL}purpose"
 OWNER: Final = f"{LABEL}owner"
 LEASE: Final = "/run/cfd-lease.sock"
 """The socket that a sandbox without a gateway holds its lease on. Nothing behind it answers."""
+RELAY: Final = "/run/cfd-relay"
+"""The relay's volume in a sandbox, read-only: what is behind its socket cannot be replaced from there."""
+_RELAY_SOCKET: Final = "gateway.sock"
+RELAYED: Final = posixpath.join(RELAY, _RELAY_SOCKET)
+_RELAY_MEMORY: Final = 128 * 1024**2
 GATEWAY: Final = posixpath.join(CONTROL, SOCKET)
 _STOP_MARGIN_S: Final = 3
 """What the entrypoint gets on top of the plan's grace to say its last words."""
@@ -53,6 +58,11 @@ class Names:
         return f"{self.container}-control"
 
     @property
+    def relay(self) -> str:
+        """The relay's container, and the volume with its socket."""
+        return f"{self.container}-relay"
+
+    @property
     def labels(self) -> dict[str, str]:
         """On the container and its volumes."""
         return {RUN: self.run_id, PURPOSE: self.purpose, OWNER: self.owner}
@@ -63,13 +73,13 @@ class Contents:
     """What goes into one container.
 
     Args:
-        socket: the gateway's or the lease's on this machine, and where it is inside.
+        socket: the gateway's or the lease's on this machine, and where it is inside; None: the relay's volume instead.
         mounts: (real path, place inside), read-only.
         runtime: the daemon's runtime, such as `runsc`; None for its default.
         volumes: with the workspace and the control directory; a probe does without.
     """
 
-    socket: tuple[Path, str]
+    socket: tuple[Path, str] | None
     mounts: Sequence[tuple[Path, Path]] = ()
     runtime: str | None = None
     volumes: bool = True
@@ -83,6 +93,11 @@ def leased(plan: Plan, socket: Path | None) -> tuple[Plan, str]:
     if socket is not None:
         return plan, GATEWAY
     return plan.model_copy(update={"gateway_socket": LEASE, "gateway_port": 0, "lease": True}), LEASE
+
+
+def relayed(plan: Plan) -> Plan:
+    """A leased plan whose socket is the relay's."""
+    return plan.model_copy(update={"gateway_socket": RELAYED})
 
 
 def stop_seconds(plan: Plan) -> int:
@@ -128,9 +143,51 @@ def container_config(
     }
 
 
+def relay_config(image: RuntimeImage, names: Names, command: Sequence[str]) -> dict[str, Any]:
+    """The body of a request to make the relay's container: it has a volume, no network, and what is attached to it.
+
+    Args:
+        image: with Node.
+        names: of the sandbox.
+        command: gets the socket's path as its last argument.
+    """
+    return {
+        "Image": image.id,
+        "User": f"{UID}:{UID}",
+        "WorkingDir": "/",
+        "Entrypoint": [TINI, "--"],
+        "Cmd": [*command, "--", posixpath.join(CONTROL, _RELAY_SOCKET)],
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", *sorted(image.environment.keys() - {"PATH"})],
+        "Labels": names.labels,
+        "Healthcheck": {"Test": ["NONE"]},
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Memory": _RELAY_MEMORY,
+            "MemorySwap": _RELAY_MEMORY,
+            "PidsLimit": 64,
+            "Mounts": [_volume(names.relay, CONTROL)],
+            # What it carries is nobody's to read afterwards.
+            "LogConfig": {"Type": "none", "Config": {}},
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+
+
 def _host_config(names: Names, contents: Contents, limits: Limits, network: Network) -> dict[str, Any]:
     memory = limits.memory
-    socket, place = contents.socket
+    if contents.socket is None:
+        socket = {"Type": "volume", "Source": names.relay, "Target": RELAY, "ReadOnly": True}
+    else:
+        source, place = contents.socket
+        socket = {"Type": "bind", "Source": str(source), "Target": place, "ReadOnly": False}
     volumes = (_volume(names.workspace, WORKSPACE), _volume(names.control, CONTROL)) if contents.volumes else ()
     config: dict[str, Any] = {
         "NetworkMode": "default" if network is Network.OPEN else "none",
@@ -153,10 +210,10 @@ def _host_config(names: Names, contents: Contents, limits: Limits, network: Netw
         },
         "Mounts": [
             *volumes,
-            {"Type": "bind", "Source": str(socket), "Target": place, "ReadOnly": False},
+            socket,
             *(
-                {"Type": "bind", "Source": str(source), "Target": str(target), "ReadOnly": True}
-                for source, target in contents.mounts
+                {"Type": "bind", "Source": str(real), "Target": str(target), "ReadOnly": True}
+                for real, target in contents.mounts
             ),
         ],
         # The output must be there for a second start to read, and must not fill the daemon's disk.
