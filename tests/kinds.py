@@ -7,10 +7,13 @@ and why; `REQUIRE="sandbox docker"` in the environment turns that into a failure
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+
+ROOTLESS = "cfd-rootless"
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,35 @@ def _postgres() -> str | None:
     return None if os.environ.get("TEST_POSTGRES_URL") else "TEST_POSTGRES_URL is not set"
 
 
+def _go() -> str | None:
+    """Go, and through it Dagger's own schema; a first download takes a while, later ones are in Go's cache."""
+    if shutil.which("go") is None:
+        return "go is not installed"
+    argv = ("go", "mod", "download", "-json", "github.com/dagger/dagger@v0.21.8")
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False, cwd="/")
+    except subprocess.TimeoutExpired:
+        return "the Go client does not end"
+    return None if done.returncode == 0 else f"go: {(done.stderr or done.stdout).strip()[-200:]}"
+
+
+def _rootless() -> str | None:
+    """A user that tests may act as: made by whoever wants that, since tests add no users to a machine."""
+    if os.geteuid() != 0:
+        return "only root can act as another user"
+    try:
+        pwd.getpwnam(ROOTLESS)
+    except KeyError:
+        return f"there is no user {ROOTLESS}"
+    return _runs("podman", "--version")
+
+
 KINDS = (
+    Kind("go", "Go, which downloads the official schema of Dagger", _go),
     Kind("sandbox", "a working bubblewrap", _sandbox),
     Kind("docker", "a Docker daemon", _docker),
+    Kind("podman", "Podman", lambda: _runs("podman", "--version")),
+    Kind("rootless", f"Podman, and a user {ROOTLESS} with subordinate ids", _rootless),
     Kind("engine", "a Dagger engine", _engine),
     Kind("cluster", "a Kubernetes cluster", lambda: _runs("kubectl", "cluster-info")),
     Kind("postgres", "a Postgres server", _postgres),

@@ -29,7 +29,13 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def agent(engine: Engine) -> str:
     """An image with claude-flow and Claude Code; the tests of images build the same one."""
-    return build(engine, request_for(Target.AGENT, with_claude=True), on_step=lambda _: None).reference
+    return build_agent(engine)
+
+
+def build_agent(engine: Engine | None = None) -> str:
+    """Builds it with Docker, which other daemons take it from."""
+    request = request_for(Target.AGENT, with_claude=True)
+    return build(engine or find_engine(os.environ), request, on_step=lambda _: None).reference
 
 
 @pytest.fixture(scope="session")

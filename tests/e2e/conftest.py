@@ -47,11 +47,13 @@ class Place:
         options: of `run` and `exec`.
         isolation: as in the result.
         own: paths that are there and hold nothing of this machine.
+        may: what a sandbox there can do, of what others cannot.
     """
 
     options: tuple[str, ...]
     isolation: dict[str, object]
     own: frozenset[str] = frozenset()
+    may: frozenset[str] = frozenset()
 
     def placed(self, words: tuple[object, ...]) -> tuple[object, ...]:
         """A command line with its options, if it is one that starts a run."""

@@ -139,6 +139,29 @@ async def sweep(engine: Engine, settings: Settings) -> list[str]:
         raise SandboxError(f"{engine.address}: what killed runs left could not be removed: {says}") from says
 
 
+@dataclass(frozen=True)
+class DaemonState:
+    """A daemon in words, and what it lacks."""
+
+    message: str
+    cure: str | None = None
+
+
+async def describe_daemon(address: str, image: str) -> DaemonState:
+    """Which daemon answers, and whether it has an image of ours.
+
+    Raises:
+        SandboxError: none answers.
+    """
+    async with connect(address) as engine:
+        name = f"{engine.kind} at {address}, {engine.info.get('NCPU', '?')} processors"
+        if await has_runtime(engine, image):
+            return DaemonState(f"{name}; {image} is there")
+        return DaemonState(
+            f"{name}; {image} is not there", "claude-flow-dagger image build --target agent; for --runner container"
+        )
+
+
 def sweep_daemon(settings: Settings) -> list[str]:
     """`sweep` from outside of an event loop; nothing where no daemon is to be found.
 

@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.text import Text
 
 from claude_flow_dagger import __version__
+from claude_flow_dagger.cli.container import address_of, describe_daemon
 from claude_flow_dagger.cli.options import Output, OutputOption
 from claude_flow_dagger.config import Settings, take_settings
-from claude_flow_dagger.errors import ClaudeFlowDaggerError
+from claude_flow_dagger.errors import ClaudeFlowDaggerError, SandboxError
 from claude_flow_dagger.job import Pins
+from claude_flow_dagger.runners.docker.image import default_image
 from claude_flow_dagger.runners.local import LocalRunner
 from claude_flow_dagger.runtime.install import find, verify
 
@@ -74,6 +76,7 @@ def examine(settings: Settings, *, full: bool) -> Iterator[Check]:
     yield Check("python", Health.OK, f"{version} on {sys.platform} {platform.machine()}")
     yield _space(settings.cache)
     yield from _runtime(settings, full=full)
+    yield _containers(settings)
     yield _key(settings)
 
 
@@ -107,6 +110,16 @@ def _runtime(settings: Settings, *, full: bool) -> Iterator[Check]:
         yield Check("sandbox", Health.PROBLEM, f"none works here: {isolation.detail}", cure)
     else:
         yield Check("sandbox", Health.OK, f"{isolation.sandbox}, network cut off: tried just now")
+
+
+def _containers(settings: Settings) -> Check:
+    """Only `--runner container` needs one, so nothing here is a problem."""
+    try:
+        address = address_of(settings)
+        said = asyncio.run(describe_daemon(address, default_image(Pins())))
+    except SandboxError as error:
+        return Check("containers", Health.WARNING, error.message, f"{error.cure}; only --runner container needs it")
+    return Check("containers", Health.WARNING if said.cure else Health.OK, said.message, said.cure)
 
 
 def _key(settings: Settings) -> Check:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from claude_flow_dagger.cli.admission import AGENT_MEMORY, COMMAND_MEMORY, admitted
 from claude_flow_dagger.cli.container import ContainerOptions
 from claude_flow_dagger.cli.harden import harden
 from claude_flow_dagger.cli.options import Output, RunnerName
@@ -78,7 +79,9 @@ async def _execute(asked: Asked, wanted: Wanted, prepared: Runtime | str, view: 
     with cancel_on_signal(cancelled):
         async with open_runner(wanted, prepared, settings) as (runner, versions):
             request = replace(_request(asked, versions, view), cancelled=cancelled)
-            return await execute(request, runner, cache=settings.cache, temp=settings.temp)
+            need = AGENT_MEMORY if isinstance(asked.job, AgentJob) else COMMAND_MEMORY
+            async with admitted(settings.cache / "admission", need, cancelled, view.progress):
+                return await execute(request, runner, cache=settings.cache, temp=settings.temp)
 
 
 def _request(asked: Asked, versions: Mapping[str, str], view: View) -> Request:

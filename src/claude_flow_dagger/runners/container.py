@@ -46,7 +46,7 @@ from claude_flow_dagger.runners.docker.spec import (
 from claude_flow_dagger.runners.docker.transfer import fetch, send
 from claude_flow_dagger.runners.docker.unpack import mirror
 from claude_flow_dagger.runners.docker.watch import Watch, seconds_since
-from claude_flow_dagger.runners.frames import Frame
+from claude_flow_dagger.runners.frames import Exited, Frame
 from claude_flow_dagger.runners.mounts import check_mounts
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class ContainerRunner(Runner):
                 open_socket(socket)
             offered = await self._offer(stack, names, socket, place)
             plan = relayed(plan) if offered is None else plan
-            contents = Contents(socket=offered, mounts=mounts, runtime=self._runtime)
+            contents = Contents(socket=offered, mounts=mounts, runtime=self._runtime, kind=self._engine.kind)
             try:
                 return await self._run(replace(sandbox, plan=plan), on_frame, names, contents)
             except DaemonSays as says:
@@ -218,7 +218,7 @@ class ContainerRunner(Runner):
             async with AsyncExitStack() as stack:
                 socket = await stack.enter_async_context(lease(directory / "lease.sock"))
                 offered = await self._offer(stack, names, socket, LEASE)
-                contents = Contents(socket=offered, runtime=self._runtime, volumes=False)
+                contents = Contents(socket=offered, runtime=self._runtime, volumes=False, kind=self._engine.kind)
                 config = container_config(
                     self._image,
                     names,
@@ -269,13 +269,14 @@ def _outcome(
     said = "; ".join(filter(None, (last_words, str(state.get("Error") or ""))))
     why = f": {said}" if said else ""
     peak = watch.used.memory
-    starved = asked is Ending.OUT_OF_MEMORY or bool(state.get("OOMKilled"))
+    last = watch.exited or Exited(code)
+    starved = asked is Ending.OUT_OF_MEMORY or bool(state.get("OOMKilled")) or last.starved > 0
     table = (
         (asked is Ending.CANCELLED, Ending.CANCELLED, "cancelled"),
         (asked is Ending.TIMED_OUT, Ending.TIMED_OUT, f"its {limits.wall:g} s of wall time are over"),
         (starved, Ending.OUT_OF_MEMORY, f"used more than {limits.memory / 1024**2:.0f} MiB of memory"),
         (
-            code != 0 and watch.refused > 0,
+            code != 0 and last.refused > 0,
             Ending.TOO_MANY_PROCESSES,
             f"more than {limits.pids} processes and threads",
         ),

@@ -46,10 +46,17 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class Exited:
-    """The entrypoint ended with this exit status; the kernel had refused so many processes, where that can be told."""
+    """The entrypoint ended with this exit status.
+
+    Args:
+        code: the status.
+        refused: how many processes the kernel had refused by then, where that can be told.
+        starved: how many it had killed for want of memory.
+    """
 
     code: int
     refused: int = 0
+    starved: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,10 @@ class Noise:
 
 
 Frame = StepStarted | Line | StepEnded | Exited | Noise
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def parse_frame(raw: bytes) -> Frame:
@@ -77,7 +88,6 @@ def parse_frame(raw: bytes) -> Frame:
         case {"frame": "end", "step": str(step), "code": int(code)}:
             return StepEnded(step, code)
         case {"frame": "exit", "code": int(code)}:
-            refused = data.get("refused", 0)
-            return Exited(code, refused if isinstance(refused, int) else 0)
+            return Exited(code, *(_count(data.get(name)) for name in ("refused", "starved")))
         case _:
             return Noise(text)

@@ -143,11 +143,11 @@ function write(file, content, mode) {
   fs.renameSync(beside, file);
 }
 
-/** How often the kernel has refused a process to this container's control group; 0 where there is none to be read. */
-function refusedProcesses() {
-  for (const file of ["/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"]) {
+/** A counter of this container's control group, in the place of either version; 0 where there is none to be read. */
+function counted(name, ...files) {
+  for (const file of files) {
     try {
-      return Number(/^max (\d+)$/m.exec(fs.readFileSync(file, "utf8"))?.[1] ?? 0);
+      return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(fs.readFileSync(`/sys/fs/cgroup/${file}`, "utf8"))?.[1] ?? 0);
     } catch {
       continue; // the other version, or a sandbox without control groups
     }
@@ -195,8 +195,9 @@ class Entrypoint {
       process.stderr.write(`entrypoint: exit.json: ${error.message}\n`); // the status still goes out as a frame
     }
     if (code !== EXIT.unread) {
-      const refused = refusedProcesses();
-      const frame = { frame: "exit", code, ...(refused > 0 && { refused }) };
+      const refused = counted("max", "pids.events", "pids/pids.events");
+      const starved = counted("oom_kill", "memory.events", "memory/memory.oom_control");
+      const frame = { frame: "exit", code, ...(refused > 0 && { refused }), ...(starved > 0 && { starved }) };
       await Promise.race([this.out.last(frame), sleep(LAST_WORDS_MS)]);
     }
     process.exit(code);

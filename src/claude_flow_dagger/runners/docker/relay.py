@@ -52,7 +52,7 @@ async def relay(engine: Engine, image: RuntimeImage, names: Names, socket: Path)
         SandboxError: it does not start.
     """
     script = files(__package__).joinpath("relay.mjs").read_text(encoding="utf-8")
-    config = relay_config(image, names, (image.layout().node, "--input-type=module", "-e", script))
+    config = relay_config(image, names, (image.layout().node, "--input-type=module", "-e", script), engine.kind)
     try:
         try:
             # One that a killed start left is at its end, since nobody is attached to it.

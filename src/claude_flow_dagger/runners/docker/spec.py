@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from claude_flow_dagger.job import Limits, Network
 from claude_flow_dagger.plan import Plan
 from claude_flow_dagger.runners.bubblewrap import CONTROL, HOME, SOCKET, TMP, UID, WORKSPACE
 from claude_flow_dagger.runners.docker.image import LABEL, TINI, RuntimeImage
+
+Kind = Literal["docker", "podman"]
 
 RUN: Final = f"{LABEL}run"
 PURPOSE: Final = f"{LABEL}purpose"
@@ -22,7 +24,10 @@ RELAY: Final = "/run/cfd-relay"
 """The relay's volume in a sandbox, read-only: what is behind its socket cannot be replaced from there."""
 _RELAY_SOCKET: Final = "gateway.sock"
 RELAYED: Final = posixpath.join(RELAY, _RELAY_SOCKET)
+_ULIMIT: Final = 16384
 _RELAY_MEMORY: Final = 128 * 1024**2
+# Podman takes no owner, so the mode that the place has in the image must do (runc sets that, whatever is asked for).
+_OWNED: Final[Mapping[str, str]] = {"docker": f"uid={UID},gid={UID},mode=0700", "podman": "mode=1777"}
 GATEWAY: Final = posixpath.join(CONTROL, SOCKET)
 _STOP_MARGIN_S: Final = 3
 """What the entrypoint gets on top of the plan's grace to say its last words."""
@@ -77,12 +82,14 @@ class Contents:
         mounts: (real path, place inside), read-only.
         runtime: the daemon's runtime, such as `runsc`; None for its default.
         volumes: with the workspace and the control directory; a probe does without.
+        kind: whose daemon it is.
     """
 
     socket: tuple[Path, str] | None
     mounts: Sequence[tuple[Path, Path]] = ()
     runtime: str | None = None
     volumes: bool = True
+    kind: Kind = "docker"
 
 
 def leased(plan: Plan, socket: Path | None) -> tuple[Plan, str]:
@@ -143,13 +150,24 @@ def container_config(
     }
 
 
-def relay_config(image: RuntimeImage, names: Names, command: Sequence[str]) -> dict[str, Any]:
+def _ulimits(kind: Kind) -> list[dict[str, Any]]:
+    """Open files: a daemon's own default may be a million, over which some programs loop.
+
+    Podman 4.3's service asks for more than it may have where it lacks CAP_SYS_RESOURCE, unless it is told how many
+    (seen); processes likewise. Those are counted for a user of the whole machine: the control group is what holds.
+    """
+    names = ("nofile",) if kind == "docker" else ("nofile", "nproc")
+    return [{"Name": name, "Soft": _ULIMIT, "Hard": _ULIMIT} for name in names]
+
+
+def relay_config(image: RuntimeImage, names: Names, command: Sequence[str], kind: Kind) -> dict[str, Any]:
     """The body of a request to make the relay's container: it has a volume, no network, and what is attached to it.
 
     Args:
         image: with Node.
         names: of the sandbox.
         command: gets the socket's path as its last argument.
+        kind: whose daemon it is.
     """
     return {
         "Image": image.id,
@@ -173,6 +191,7 @@ def relay_config(image: RuntimeImage, names: Names, command: Sequence[str]) -> d
             "Memory": _RELAY_MEMORY,
             "MemorySwap": _RELAY_MEMORY,
             "PidsLimit": 64,
+            "Ulimits": _ulimits(kind),
             "Mounts": [_volume(names.relay, CONTROL)],
             # What it carries is nobody's to read afterwards.
             "LogConfig": {"Type": "none", "Config": {}},
@@ -202,11 +221,11 @@ def _host_config(names: Names, contents: Contents, limits: Limits, network: Netw
         "NanoCpus": int(limits.cpus * 1e9),
         "PidsLimit": limits.pids,
         "ShmSize": memory // 8,
+        "Ulimits": _ulimits(contents.kind),
         # Programs are run from both: compilers' tests from one, a shim's or a tool's own from the other.
-        # runc gives the place the mode that it has in the image, whatever is asked for here; its owner is ours to name.
         "Tmpfs": {
             TMP: f"rw,exec,nosuid,nodev,size={memory // 4},mode=1777",
-            HOME: f"rw,exec,nosuid,nodev,size={memory // 4},uid={UID},gid={UID},mode=0700",
+            HOME: f"rw,exec,nosuid,nodev,size={memory // 4},{_OWNED[contents.kind]}",
         },
         "Mounts": [
             *volumes,

@@ -103,11 +103,16 @@ class _Mirror:
         self._seen: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self._modes: dict[bytes, tuple[int, int]] = {}
         self._bytes = self._entries = 0
+        self._top: bytes | None = None
 
     def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        parts = _parts(member.name)
-        if not parts:
-            return  # the directory itself
+        if self._top is None:
+            if not member.isdir():
+                raise SandboxError(f"the workspace's archive begins with {shown(os.fsencode(member.name))}")
+            # The directory itself: by its name from Docker, by none from Podman.
+            self._top = os.fsencode(member.name)
+            return
+        parts = _parts(member.name, self._top)
         if parts[0] in self._protected:
             return
         if len(parts) > self._limits.depth:
@@ -133,7 +138,7 @@ class _Mirror:
                 self._file(archive, member, name, parent)
             elif member.islnk():
                 self._mark(parts)
-                self._same_as(_parts(member.linkname), name, parent)
+                self._same_as(_parts(member.linkname, self._top), name, parent)
             # Pipes and devices have no place in a workspace.
 
     def finish(self) -> None:
@@ -180,8 +185,6 @@ class _Mirror:
 
     def _same_as(self, other: list[bytes], name: bytes, parent: int) -> None:
         """A hard link becomes a file of its own."""
-        if not other:
-            raise SandboxError(f"{shown(name)}: a hard link to nothing")
         with ExitStack() as stack:
             fd = self._root
             for part in other[:-1]:
@@ -194,13 +197,12 @@ class _Mirror:
                 _write(source, status.st_size, name, parent, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
 
 
-def _parts(name: str) -> list[bytes]:
+def _parts(name: str, top: bytes) -> list[bytes]:
     """A member's path in the directory: without the archive's own root."""
     raw = os.fsencode(name)
-    if raw.startswith(b"/") or b"\0" in raw:
-        raise SandboxError(f"the workspace's archive names {shown(raw)}")
-    parts = [part for part in raw.split(b"/") if part not in (b"", b".")][1:]
-    if b".." in parts:
+    inside = raw.removeprefix(top + b"/")
+    parts = [part for part in inside.split(b"/") if part not in (b"", b".")]
+    if not raw.startswith(top + b"/") or inside.startswith(b"/") or b"\0" in raw or b".." in parts or not parts:
         raise SandboxError(f"the workspace's archive names {shown(raw)}")
     return parts
 

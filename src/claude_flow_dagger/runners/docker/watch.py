@@ -57,8 +57,7 @@ class Watch:
     on_frame: Callable[[Frame], None]
     stop_s: int
     spoke: bool = False
-    exited: int | None = None
-    refused: int = 0
+    exited: Exited | None = None
     used: Used = field(default_factory=Used)
     _splitter: FrameSplitter = field(default_factory=FrameSplitter)
     _heard: int = 0
@@ -157,8 +156,7 @@ class Watch:
         for frame in frames:
             self.spoke = True
             if isinstance(frame, Exited):
-                self.exited = frame.code
-                self.refused = frame.refused
+                self.exited = frame
             self.on_frame(frame)
 
     async def _log(self, *, stdout: bool, follow: bool) -> AsyncIterator[bytes]:
@@ -186,13 +184,13 @@ class Watch:
             raise
 
     async def _sample(self) -> None:
-        """Statistics, for as long as the daemon gives them; they decide nothing."""
+        """Statistics, for as long as there are any; they decide nothing. Podman streams one in 5 s only."""
+        params = {"stream": 0, "one-shot": 1}
         try:
-            params = {"stream": 1}
-            async with self.engine.stream(f"containers/{self.container}/stats", params=params) as response:
-                async for line in response.content:
-                    if line.strip():
-                        self.used.add(json.loads(line))
+            while True:
+                async with self.engine.stream(f"containers/{self.container}/stats", params=params) as response:
+                    self.used.add(json.loads(await response.read()))
+                await asyncio.sleep(_SAMPLE_S)
         except (DaemonSays, ValueError):
             return
 

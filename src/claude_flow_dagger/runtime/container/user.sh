@@ -7,6 +7,8 @@ mkdir -p /home/agent /workspace /run/cfd
 # A run's volumes take their owner and mode from these two, and would take what is in them as well.
 find /workspace /run/cfd -mindepth 1 -delete
 chown 1001:1001 /home/agent /workspace /run/cfd
-chmod 0700 /home/agent /run/cfd
+chmod 0700 /run/cfd
+# runc gives a file system in memory the mode of its place and, from Podman, no owner but root. Nobody else is in here.
+chmod 1777 /home/agent
 # Nobody in here needs another's rights.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +
