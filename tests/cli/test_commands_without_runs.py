@@ -236,9 +236,13 @@ def test_the_doctor_says_what_is_missing(say: Say, tmp_path: Path) -> None:
     assert "runtime install" in (found["runtime"].cure or "")
     assert found["key"].health is Health.WARNING
     assert found["python"].health is Health.OK
-    code, out, _ = say("doctor", "--output", "json")
+    code, out, _ = say("doctor", "--output", "json", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert code == 0
-    assert {check["name"] for check in json.loads(out)["checks"]} == {"python", "disk", "runtime", "key"}
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert set(checks) == {"python", "disk", "runtime", "containers", "key"}
+    # Only one runner needs a daemon.
+    assert checks["containers"]["health"] == "warning"
+    assert "none.sock: no daemon answers" in checks["containers"]["message"]
 
 
 @pytest.mark.real

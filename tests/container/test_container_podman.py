@@ -98,7 +98,11 @@ def podman(agent: str) -> Iterator[Podman]:
     address = f"unix://{base}/podman.sock"
     with (base / "log").open("wb") as log:
         service = subprocess.Popen(
-            [*argv, "system", "service", "--time", "0", address], stdout=log, stderr=log, start_new_session=True
+            [*argv, "system", "service", "--time", "0", address],
+            cwd=base,  # conmon leaves a file `oom` where it works
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     deadline = time.monotonic() + READY_S
     while not (base / "podman.sock").exists():

@@ -64,3 +64,8 @@ def test_the_same_job_in_both_places(place: Place, cli: Cli, strategy: str) -> N
     assert container["answer"]["text"] == local["answer"]["text"]
     assert container["proof"]["exit_code"] == local["proof"]["exit_code"] == 0
     assert container["ledger"]["requests"] == local["ledger"]["requests"]
+
+
+def test_the_doctor_names_the_daemon(cli: Cli, place: Place) -> None:
+    checks = {check["name"]: check for check in cli("doctor", "--output", "json").json["checks"]}
+    assert checks["containers"]["message"].startswith("docker at unix://")
