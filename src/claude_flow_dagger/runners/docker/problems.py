@@ -101,7 +101,9 @@ def explain_start(what: str, answer: Answer) -> ClaudeFlowDaggerError:
         return OutOfSpace(f"{what}: the daemon's disk is full", cure="free some space: docker system prune")
     if "unknown or invalid runtime" in text or "unknown runtime" in text or "invalid runtime name" in text:
         return UnsafeRun(f"{what}: {answer.text}", cure="name a runtime that the daemon knows: docker info")
-    if any(sign in text for sign in ("bind source path does not exist", "statfs ", "error mounting", "volume mountpoint")):
+    if any(
+        sign in text for sign in ("bind source path does not exist", "statfs ", "error mounting", "volume mountpoint")
+    ):
         return NotHere(f"{what}: the daemon does not see this machine's files: {answer.text}")
     return SandboxError(f"{what}: {answer.text}")
 
